@@ -1,0 +1,74 @@
+# Everything a contributor runs. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Python 3.13 where it runs, otherwise the newest that is new enough.
+PYTHON ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python3.13 python3.12 python3.11 python3; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then command -v $$p; break; fi; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO_ARGS ?=
+TEST_ARGS ?=
+SOURCES := poller tests
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and none was found on PATH" >&2; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# pip keeps what is already there, so the two stamps share one environment.
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "installing the locked runtime dependencies"
+	@$(PIP) install --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "installing the locked development dependencies"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.runtime ## install bedrock-poller into .venv
+
+.PHONY: demo
+demo: $(VENV)/.runtime ## see it work, without AWS (DEMO_ARGS="--for 20s --jobs 50")
+	@$(BIN)/bedrock-poller demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## run the tests and check the coverage floors (TEST_ARGS="-k webhook")
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report= $(TEST_ARGS)
+	@$(if $(TEST_ARGS),,$(BIN)/python tests/coverage_floors.py)
+
+.PHONY: check
+check: $(VENV)/.dev ## lint, types, import layers
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/hadolint Dockerfile
+
+.PHONY: format
+format: $(VENV)/.dev ## format and fix what can be fixed
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: lock
+lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		pyproject.toml -o requirements/runtime.txt
+	printf 'hatchling>=1.27\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url -c requirements/runtime.txt - -o requirements/build.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		-c requirements/runtime.txt pyproject.toml --group dev -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,166 @@
+"""What travels through the program, frozen.
+
+A `Job` is one observation of a Bedrock job, read off a list item or a Get response. A `Known` is what the
+snapshot remembers of a job. An `Event` is something that happened to a job, together with the exact bytes
+every sink gets. A `Target` is what is polled: one kind of job in one region of one account.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Outcome(StrEnum):
+    """How an ended job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PARTIAL = "partial"
+    STOPPED = "stopped"
+    EXPIRED = "expired"
+
+
+class EventType(StrEnum):
+    """The CloudEvents `type` of everything this program publishes."""
+
+    STATUS_CHANGED = "bedrock-poller.job.status_changed"
+    DISAPPEARED = "bedrock-poller.job.disappeared"
+    TEST = "bedrock-poller.sink.test"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One (account, region, job kind) to poll.
+
+    Args:
+        name: The configured name that this target came from.
+        region: The AWS region.
+        kind: The job kind's name, such as `async_invoke`.
+    """
+
+    name: str
+    region: str
+    kind: str
+
+    @property
+    def id(self) -> str:
+        """The key in the store and in logs: `name/region/kind`."""
+        return f"{self.name}/{self.region}/{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A batch job's record counts; each is `None` where the service did not say."""
+
+    total: int | None = None
+    processed: int | None = None
+    succeeded: int | None = None
+    failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One observation of a job.
+
+    All times are timezone-aware UTC. `raw` is the service's own JSON object, verbatim; everything else is
+    read from it by the kind's declaration.
+    """
+
+    arn: str
+    kind: str
+    account_id: str
+    region: str
+    status: str
+    rank: int
+    """How far along the declared life cycle `status` is; settles a tie between equal modification times."""
+    terminal: bool
+    outcome: Outcome | None
+    name: str | None = None
+    model_id: str | None = None
+    client_request_token: str | None = None
+    message: str | None = field(default=None, repr=False)
+    submitted_at: datetime | None = None
+    modified_at: datetime | None = None
+    ended_at: datetime | None = None
+    input_uri: str | None = None
+    output_uri: str | None = None
+    records: Records | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        """The last part of the ARN: twelve letters and digits."""
+        return self.arn.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the snapshot remembers of a job between polls.
+
+    `entries` counts how often each status has been entered; it makes an event's id a function of what
+    happened. `missed` counts the complete scans in a row that did not show the job.
+    """
+
+    arn: str
+    status: str
+    rank: int
+    terminal: bool
+    modified_at: datetime | None
+    entries: Mapping[str, int]
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job, and the bytes that say so.
+
+    Args:
+        id: A function of what happened; the same on every attempt, replica and after a restored backup.
+        type: The CloudEvents type.
+        body: The CloudEvents 1.0 envelope as structured JSON, in ASCII. The same bytes go to every sink.
+        data: The envelope's `data`, parsed: the attributes that routing and sinks read.
+    """
+
+    id: str
+    type: str
+    body: bytes = field(repr=False)
+    data: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def job_arn(self) -> str:
+        """The job this is about; events of one job are delivered in order."""
+        return str(self.data["job_arn"])
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Event:
+        """Read an event back from its bytes, as the store does."""
+        envelope = json.loads(body)
+        return cls(id=envelope["id"], type=envelope["type"], body=body, data=envelope["data"])
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event owed to one sink, claimed for sending.
+
+    Args:
+        id: The store's key.
+        sink: The configured sink's name.
+        event: What to send.
+        attempts: Attempts that ended in failure so far.
+        epoch: The claim's fencing number; a settle with an older one changes nothing.
+        first_failed_at: Seconds since the epoch, by the database's clock, of the first failure, if any.
+    """
+
+    id: int
+    sink: str
+    event: Event
+    attempts: int
+    epoch: int
+    first_failed_at: float | None = None

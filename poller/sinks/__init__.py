@@ -1,0 +1,1 @@
+"""The places events go to: one file per sink, and an explicit registry."""
