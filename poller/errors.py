@@ -113,11 +113,18 @@ class IncompleteScanError(AwsError):
 
 
 class ItemError(PollerError):
-    """One item cannot be understood; `reason` is a short closed-set word such as `arn` or `type`."""
+    """One item cannot be understood.
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    Args:
+        message: What is wrong with it.
+        reason: A closed-set word: `type`, `arn` or `status`.
+        arn: The job, where it is known.
+    """
+
+    def __init__(self, message: str, *, reason: str, arn: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.arn = arn
 
 
 class StoppedError(PollerError):

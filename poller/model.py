@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 
 class Outcome(StrEnum):
@@ -78,8 +78,8 @@ class Job:
     account_id: str
     region: str
     status: str
-    rank: int
-    """How far along the declared life cycle `status` is; settles a tie between equal modification times."""
+    rank: int | None
+    """How far along the declared life cycle `status` is; `None` for a status nobody declared."""
     terminal: bool
     outcome: Outcome | None
     name: str | None = None
@@ -104,16 +104,43 @@ class Job:
 class Known:
     """What the snapshot remembers of a job between polls.
 
-    `entries` counts how often each status has been entered; it makes an event's id a function of what
-    happened. `missed` counts the complete scans in a row that did not show the job.
+    Args:
+        arn: The job.
+        status: The last status seen.
+        rank: As in `Job`.
+        terminal: Whether `status` ends the job.
+        modified_at: The service's modification time that came with `status`.
+        entries: How often each status has been entered; makes an event's id a function of what happened.
+        gone: The job was found to have disappeared.
     """
 
     arn: str
     status: str
-    rank: int
+    rank: int | None
     terminal: bool
     modified_at: datetime | None
     entries: Mapping[str, int]
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one observation means for the snapshot.
+
+    Args:
+        job: The observation; becomes the snapshot's row.
+        previous_status: The last status seen, `None` for a job seen for the first time.
+        entries: The counts after this change.
+        event_type: What is to be published, `None` to record silently.
+        occurrence: How often this event happened to the job before; part of the event's id.
+        gone: The service no longer knows the job.
+    """
+
+    job: Job
+    previous_status: str | None
+    entries: Mapping[str, int]
+    event_type: EventType | None
+    occurrence: int = 0
     gone: bool = False
 
 
@@ -155,7 +182,7 @@ class Delivery:
         event: What to send.
         attempts: Attempts that ended in failure so far.
         epoch: The claim's fencing number; a settle with an older one changes nothing.
-        first_failed_at: Seconds since the epoch, by the database's clock, of the first failure, if any.
+        failing_for: Seconds since the first of them, by the database's clock; `None` if there was none.
     """
 
     id: int
@@ -163,4 +190,4 @@ class Delivery:
     event: Event
     attempts: int
     epoch: int
-    first_failed_at: float | None = None
+    failing_for: float | None = None

@@ -1,0 +1,200 @@
+"""The daemon: starts the loops, and stops them in order.
+
+The order of a stop: no new polls, and running ones end at their next page; no new sends, and those under way
+get the grace period; then the web server, so that probes and a last scrape are answered; then the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from poller import __version__, logs
+from poller.app.gauges import refresh_jobs, refresh_outbox
+from poller.delivery import SinkWorker
+from poller.errors import StoreError
+from poller.polling import PollScheduler
+from poller.web.server import Health, WebServer, application
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poller.app.parts import Parts
+    from poller.model import Target
+    from poller.polling import Report
+
+_log = logs.get(__name__)
+
+_GAUGES_SECONDS = 5.0
+_PRUNE_SECONDS = 3600.0
+_STORE_RETRY_SECONDS = 5.0
+_LOOP_SECONDS = 60.0
+
+
+class Daemon:
+    """Runs until it is told to stop.
+
+    Args:
+        parts: The parts.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.web: WebServer | None = None
+        self.scheduler: PollScheduler | None = None
+        self.started = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._running = False
+        self._jobs_changed = True
+        self._workers: list[SinkWorker] = []
+
+    def stop(self) -> None:
+        """Begin to stop; `run` returns when everything has ended. Call it from the loop's thread."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until `stop`, SIGTERM or SIGINT.
+
+        Raises:
+            StoreError: The store cannot be used at the start.
+            PollerError: The web server cannot listen.
+        """
+        parts = self.parts
+        loop = asyncio.get_running_loop()
+        with _signals(loop, self._stop):
+            await asyncio.to_thread(parts.open_store)
+            self._workers = [
+                SinkWorker(
+                    sink=sink,
+                    outbox=parts.outbox,
+                    threads=parts.threads,
+                    metrics=parts.metrics,
+                    progress=parts.progress,
+                )
+                for sink in parts.sinks()
+            ]
+            self.scheduler = self._scheduler(loop)
+            address = parts.settings.web.address
+            if address is not None:
+                health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
+                self.web = WebServer(application(parts.metrics.registry, health), *address)
+                _log.info("web.listening", url=self.web.url)
+            _log.info(
+                "daemon.starting",
+                version=__version__,
+                targets=[target.id for target in parts.targets],
+                sinks=list(parts.settings.sinks),
+                store=parts.settings.store.display_url,
+            )
+            await self._loops(self.scheduler)
+
+    async def _loops(self, scheduler: PollScheduler) -> None:
+        grace = self.parts.settings.shutdown.grace.total_seconds()
+        try:
+            async with asyncio.TaskGroup() as group:
+                if self.web is not None:
+                    group.create_task(self.web.serve(), name="web")
+                workers = [
+                    group.create_task(worker.run(grace=grace), name=worker.name) for worker in self._workers
+                ]
+                keepers = [
+                    group.create_task(scheduler.watch_clock(), name="clock"),
+                    group.create_task(self._keep_gauges(), name="gauges"),
+                    group.create_task(self._keep_retention(), name="retention"),
+                ]
+                scheduler.start()
+                self._running = True
+                self.parts.metrics.reload_successful.set(1)
+                self.started.set()
+                await self._stop.wait()
+                self._running = False
+                _log.info("daemon.stopping", grace_seconds=grace)
+                await scheduler.stop(grace)
+                for worker in self._workers:
+                    worker.stop()
+                if workers:
+                    await asyncio.wait(workers)
+                for keeper in keepers:
+                    keeper.cancel()
+                if self.web is not None:
+                    self.web.stop()
+        finally:
+            self._running = False
+            self.parts.stop.set()
+            await asyncio.to_thread(self.parts.close)
+        _log.info("daemon.stopped")
+
+    def _scheduler(self, loop: asyncio.AbstractEventLoop) -> PollScheduler:
+        parts = self.parts
+        poll = parts.settings.poll
+
+        def recorded() -> None:
+            # The loop may have ended while a poll's thread was still at its last page.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._wake)
+
+        def alive(target: Target) -> None:
+            scheduler.expect(target)
+
+        cycle = parts.cycle(recorded=recorded, alive=alive)
+        scheduler = PollScheduler(
+            cycle=cycle,
+            targets=list(parts.targets),
+            interval=poll.interval,
+            idle_interval=poll.idle_interval,
+            concurrency=poll.concurrency,
+            stop=parts.stop,
+            metrics=parts.metrics,
+            progress=parts.progress,
+            reported=self._reported,
+        )
+        return scheduler
+
+    def _wake(self) -> None:
+        for worker in self._workers:
+            worker.wake()
+
+    def _reported(self, report: Report) -> None:
+        self._jobs_changed = self._jobs_changed or report.changes > 0
+
+    async def _keep_gauges(self) -> None:
+        parts = self.parts
+        while True:
+            parts.progress.beat("gauges", within=_GAUGES_SECONDS + _LOOP_SECONDS)
+            try:
+                if self._jobs_changed:
+                    self._jobs_changed = False
+                    await asyncio.to_thread(refresh_jobs, parts.metrics, parts.snapshot)
+                await asyncio.to_thread(refresh_outbox, parts.metrics, parts.outbox, parts.settings.sinks)
+            except StoreError as error:
+                self._jobs_changed = True
+                _log.error("gauges.failed", error=str(error))
+            await asyncio.sleep(_GAUGES_SECONDS)
+
+    async def _keep_retention(self) -> None:
+        retention = self.parts.settings.store.retention.total_seconds()
+        while True:
+            began = time.monotonic()
+            try:
+                removed = 0
+                while batch := await asyncio.to_thread(self.parts.outbox.prune, older_than=retention):
+                    removed += batch
+                if removed:
+                    _log.info("retention.pruned", events=removed, seconds=round(time.monotonic() - began, 3))
+            except StoreError as error:
+                _log.error("retention.failed", error=str(error))
+            await asyncio.sleep(_PRUNE_SECONDS)
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

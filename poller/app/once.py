@@ -1,0 +1,135 @@
+"""One poll of every target, then whatever is due is delivered: for cron, for trying out, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poller import logs
+from poller.delivery import SinkWorker
+from poller.errors import SchemaError
+from poller.polling import PollScheduler, Rehearsal
+from poller.store import Database
+from poller.store.database import SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poller.app.parts import Parts
+    from poller.model import Target
+    from poller.polling import Report
+    from poller.polling.cycle import Ledger
+    from poller.store import Observation
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it went.
+
+    Args:
+        events: Events recorded, or that would have been.
+        failed: Targets that could not be seen whole.
+        pending: Deliveries still owed afterwards, by sink.
+    """
+
+    events: int
+    failed: tuple[str, ...]
+    pending: dict[str, int]
+
+
+async def run_once(
+    parts: Parts, *, drain: bool = True, rehearse: Callable[[Observation], None] | None = None
+) -> Outcome:
+    """Poll every target once.
+
+    Args:
+        parts: The parts.
+        drain: Deliver what is due afterwards.
+        rehearse: Called with what would be recorded, and nothing is written: a dry run.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    ledger: Ledger
+    if rehearse is None:
+        await asyncio.to_thread(parts.open_store)
+        ledger = parts.snapshot
+    else:
+        ledger = Rehearsal(parts.snapshot, rehearse)
+    scheduler = PollScheduler(
+        cycle=parts.cycle(ledger=ledger),
+        targets=list(parts.targets),
+        interval=parts.settings.poll.interval,
+        idle_interval=parts.settings.poll.idle_interval,
+        concurrency=parts.settings.poll.concurrency,
+        stop=parts.stop,
+        metrics=parts.metrics,
+        progress=parts.progress,
+    )
+    try:
+        reports = await asyncio.gather(*(_poll(parts, scheduler, target) for target in parts.targets))
+    finally:
+        await scheduler.stop(0)
+    if drain and rehearse is None:
+        await _deliver(parts)
+    seen = {
+        report.target.id for report in reports if report is not None and report.claimed and not report.failure
+    }
+    return Outcome(
+        events=sum(report.events for report in reports if report is not None),
+        failed=tuple(target.id for target in parts.targets if target.id not in seen),
+        pending={} if rehearse is not None else _pending(parts),
+    )
+
+
+async def _poll(parts: Parts, scheduler: PollScheduler, target: Target) -> Report | None:
+    # A process that was killed keeps its lease until it runs out.
+    patience = time.monotonic() + 2 * parts.settings.store.lease.total_seconds()
+    while True:
+        report = await scheduler.poll(target)
+        if report is None or report.claimed or time.monotonic() > patience:
+            return report
+        await asyncio.sleep(0.5)
+
+
+async def _deliver(parts: Parts) -> None:
+    grace = parts.settings.shutdown.grace.total_seconds()
+    workers = [
+        SinkWorker(
+            sink=sink,
+            outbox=parts.outbox,
+            threads=parts.threads,
+            metrics=parts.metrics,
+            progress=parts.progress,
+        )
+        for sink in parts.sinks()
+    ]
+    await asyncio.gather(*(worker.run(grace=grace, until_idle=True) for worker in workers))
+
+
+def _pending(parts: Parts) -> dict[str, int]:
+    backlog = parts.outbox.backlog()
+    return {sink: owed.states["pending"] for sink, owed in backlog.items() if owed.states.get("pending")}
+
+
+def rehearsal_database(url: str) -> Database:
+    """The store for a dry run: the real one to read from, or an empty one in memory if there is none yet.
+
+    Raises:
+        StoreError: The store exists and cannot be read, or its schema is not this program's.
+    """
+    database = Database(url)
+    if database.path is not None and not Path(database.path).exists():
+        database.close()
+        database = Database("sqlite://")
+        database.migrate()
+    elif (found := database.revision()) != SCHEMA:
+        raise SchemaError(
+            f"the store's schema is {found or 'missing'}, not {SCHEMA}; run bedrock-poller migrate"
+        )
+    return database

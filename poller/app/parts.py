@@ -1,0 +1,161 @@
+"""Builds the parts from a configuration; starts nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from poller import logs
+from poller.aws import Access, JobsApi, Sessions
+from poller.errors import ConfigError, Problem
+from poller.kinds import KINDS
+from poller.metrics import Metrics
+from poller.model import Target
+from poller.polling import Cycle
+from poller.polling.cycle import Rules
+from poller.progress import Progress
+from poller.routing import Router
+from poller.sinks import registry
+from poller.store import Database, Outbox, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poller.polling.cycle import Ledger
+    from poller.settings.schema import Settings, TargetSettings
+    from poller.sinks.contract import Sink
+
+_log = logs.get(__name__)
+
+
+def access_of(target: TargetSettings) -> Access:
+    """How a configured target's account is reached."""
+    return Access(profile=target.profile, role_arn=target.role_arn, external_id=target.read_external_id)
+
+
+def targets_of(settings: Settings, region: Callable[[Access], str | None]) -> dict[Target, Access]:
+    """Every (account, region, kind) that the configuration asks for.
+
+    Args:
+        settings: The configuration.
+        region: The SDK's current region for an access; asked where a target names none.
+
+    Raises:
+        ConfigError: A target names no region, and the SDK has none either.
+    """
+    found: dict[Target, Access] = {}
+    problems = []
+    for index, target in enumerate(settings.targets):
+        access = access_of(target)
+        regions: tuple[str | None, ...] = target.regions or (region(access),)
+        if None in regions:
+            problems.append(
+                Problem(f"targets[{index}].regions", "there is no current region; set it, or set AWS_REGION")
+            )
+        for name in regions:
+            for kind in target.kinds:
+                found[Target(target.name, str(name), kind)] = access
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+class Parts:
+    """Everything that a command works with.
+
+    Args:
+        settings: The configuration.
+        database: The store, not yet prepared; the configured one by default.
+
+    Raises:
+        ConfigError: The configuration needs something that is not there.
+        StoreError: The store cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, *, database: Database | None = None) -> None:
+        self.settings = settings
+        self.stop = threading.Event()
+        self.metrics = Metrics()
+        self.progress = Progress()
+        self.sessions = Sessions(
+            self.metrics,
+            requests_per_second=settings.aws.requests_per_second,
+            max_attempts=settings.aws.max_attempts,
+            pool_size=settings.poll.concurrency,
+            stop=self.stop,
+        )
+        self.targets = targets_of(settings, self.sessions.region)
+        self.database = database or Database(settings.store.url.get_secret_value())
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.snapshot = Snapshot(self.database, owner=self.owner, lease=settings.store.lease.total_seconds())
+        self.outbox = Outbox(self.database)
+        self.router = Router(settings.routes, list(settings.sinks))
+        self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
+        self.metrics.prepare(self.targets, settings.sinks)
+
+    def open_store(self) -> None:
+        """Make the store ready: create, check and migrate it, and know every target.
+
+        Raises:
+            StoreError: It cannot be used.
+        """
+        self.database.prepare()
+        before, after = self.database.migrate()
+        if before != after:
+            _log.info("store.migrated", before=before, after=after)
+        self.snapshot.register(self.targets)
+        self.warn_of_orphans()
+
+    def warn_of_orphans(self) -> None:
+        """Say so if deliveries are owed to sinks that are no longer configured."""
+        for sink, backlog in self.outbox.backlog().items():
+            pending = backlog.states.get("pending", 0)
+            if sink not in self.settings.sinks and pending:
+                _log.warning("sink.removed_with_pending", sink=sink, deliveries=pending)
+
+    def sinks(self) -> list[Sink[Any]]:
+        """Build every configured sink."""
+        return [registry.build(name, settings) for name, settings in self.settings.sinks.items()]
+
+    def api(self, target: Target) -> JobsApi:
+        """The calls for a target.
+
+        Raises:
+            AwsError: No client can be made.
+        """
+        kind = KINDS[target.kind]
+        return JobsApi(self.sessions.client(self.targets[target], target.region, kind.service), kind)
+
+    def cycle(
+        self,
+        *,
+        ledger: Ledger | None = None,
+        recorded: Callable[[], None] = lambda: None,
+        alive: Callable[[Target], None] = lambda _: None,
+    ) -> Cycle:
+        """What polls; writes to the snapshot unless given another ledger."""
+        poll = self.settings.poll
+        return Cycle(
+            ledger=ledger or self.snapshot,
+            api=self.api,
+            kind=lambda target: KINDS[target.kind],
+            rules=Rules(
+                overlap=poll.overlap,
+                full_scan_interval=poll.full_scan_interval,
+                emit_first_scan=poll.first_scan == "emit",
+            ),
+            route=self.router,
+            metrics=self.metrics,
+            recorded=recorded,
+            alive=alive,
+        )
+
+    def close(self) -> None:
+        """Release threads, connections and clients."""
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        self.sessions.close()
+        self.database.close()

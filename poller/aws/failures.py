@@ -1,0 +1,78 @@
+"""Translates the SDK's exceptions into `AwsError`, once, with a reason from a closed set."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+from poller.errors import AwsError, AwsReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+THROTTLES = frozenset(
+    {
+        "LimitExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_REASONS = {
+    "AccessDenied": AwsReason.ACCESS_DENIED,
+    "AccessDeniedException": AwsReason.ACCESS_DENIED,
+    "ExpiredToken": AwsReason.CREDENTIALS,
+    "ExpiredTokenException": AwsReason.CREDENTIALS,
+    "IncompleteSignatureException": AwsReason.CREDENTIALS,
+    "InvalidClientTokenId": AwsReason.CREDENTIALS,
+    "InvalidSignatureException": AwsReason.CREDENTIALS,
+    "MissingAuthenticationTokenException": AwsReason.CREDENTIALS,
+    "ResourceNotFoundException": AwsReason.NOT_FOUND,
+    "SignatureDoesNotMatch": AwsReason.CREDENTIALS,
+    "UnrecognizedClientException": AwsReason.CREDENTIALS,
+    "ValidationException": AwsReason.INVALID,
+} | dict.fromkeys(THROTTLES, AwsReason.THROTTLED)
+_CREDENTIALS = (
+    sdk.CredentialRetrievalError,
+    sdk.MetadataRetrievalError,
+    sdk.NoCredentialsError,
+    sdk.PartialCredentialsError,
+    sdk.ProfileNotFound,
+    sdk.SSOError,
+    sdk.UnauthorizedSSOTokenError,
+)
+_LONGEST_MESSAGE = 300
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise `AwsError` for whatever the SDK raises inside.
+
+    Args:
+        doing: What was being done, to begin the message with.
+    """
+    try:
+        yield
+    except sdk.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        said = str(error.response.get("Error", {}).get("Message", ""))[:_LONGEST_MESSAGE]
+        raise AwsError(
+            f"{doing}: {code}: {said}", reason=_REASONS.get(code, AwsReason.SERVICE), code=code
+        ) from error
+    except ResponseParserError as error:
+        raise AwsError(f"{doing}: {_first_line(error)}", reason=AwsReason.MALFORMED) from error
+    except _CREDENTIALS as error:
+        raise AwsError(f"{doing}: {_first_line(error)}", reason=AwsReason.CREDENTIALS) from error
+    except (sdk.ParamValidationError, sdk.InvalidRegionError, sdk.NoRegionError) as error:
+        raise AwsError(f"{doing}: {_first_line(error)}", reason=AwsReason.INVALID) from error
+    except (sdk.BotoCoreError, OSError) as error:
+        raise AwsError(f"{doing}: {_first_line(error)}", reason=AwsReason.NETWORK) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:_LONGEST_MESSAGE]

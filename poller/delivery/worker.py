@@ -1,0 +1,255 @@
+"""Delivers what is owed to one sink: claim, send, settle.
+
+Each sink has its own worker, queue, concurrency, deadline, retry schedule and metrics, so a dead sink costs
+only itself. A settle is committed before the next event of the same job can be claimed; sends that end
+together are settled together. Nothing is marked before it was sent: a crash between the receiver's answer and
+the settle sends the same id once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from poller import logs
+from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError, StoreError
+from poller.schedule import RetryPolicy, retry_delay
+from poller.store import Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+    from typing import Any
+
+    from poller.metrics import Metrics
+    from poller.model import Delivery
+    from poller.progress import Progress
+    from poller.sinks.contract import Sink
+    from poller.store import Outbox
+
+_log = logs.get(__name__)
+
+_IDLE_SECONDS = 5.0
+"""How often an idle worker looks whether another process has left it something."""
+_STORE_RETRY_SECONDS = 1.0
+_LEASE_MARGIN = 15.0
+
+
+class SinkWorker:
+    """Delivers to one sink.
+
+    Args:
+        sink: The sink.
+        outbox: Where deliveries are claimed and settled.
+        threads: Runs the database's calls.
+        metrics: Where attempts are counted.
+        progress: Told when the worker will be heard of next.
+        draw: Uniform random numbers in [0, 1), for the jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        sink: Sink[Any],
+        outbox: Outbox,
+        threads: Executor,
+        metrics: Metrics,
+        progress: Progress,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.sink = sink
+        self._outbox = outbox
+        self._threads = threads
+        self._metrics = metrics
+        self._progress = progress
+        self._draw = draw
+        retry = sink.settings.retry
+        self._policy = RetryPolicy(
+            initial=retry.initial.total_seconds(),
+            maximum=retry.max.total_seconds(),
+            give_up_after=retry.give_up_after.total_seconds(),
+        )
+        self._deadline: float = sink.settings.timeout.total_seconds()
+        self._sending: dict[asyncio.Task[None], Sequence[Delivery]] = {}
+        self._settled: list[Settlement] = []
+        self._resume_at = 0.0
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def name(self) -> str:
+        """The sink's name in the configuration."""
+        return self.sink.name
+
+    def wake(self) -> None:
+        """Look for due deliveries now; call it from the loop's thread."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` then drains and returns."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self, *, grace: float, until_idle: bool = False) -> None:
+        """Deliver until stopped, then wait for the sends under way.
+
+        Args:
+            grace: Seconds that they get; a send still under way then is released, not counted.
+            until_idle: Also return when nothing is due any more.
+        """
+        try:
+            while not self._stopping:
+                self._progress.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline + 60)
+                self._wake.clear()
+                try:
+                    await self._settle()
+                    claimed = await self._claim()
+                    if claimed or self._settled:
+                        continue
+                    if until_idle and not self._sending:
+                        break
+                    await self._rest()
+                except StoreError as error:
+                    _log.error("delivery.store_failed", sink=self.name, error=str(error))
+                    await asyncio.sleep(_STORE_RETRY_SECONDS)
+        finally:
+            await self._drain(grace)
+            self._progress.forget(f"sink {self.name}")
+            await self.sink.close()
+
+    async def _claim(self) -> bool:
+        free = self.sink.settings.concurrency - len(self._sending)
+        if free <= 0 or time.monotonic() < self._resume_at:
+            return False
+        size = self.sink.batch_size
+        claimed = await self._in_thread(
+            lambda: self._outbox.claim(self.name, limit=free * size, lease=self._deadline + _LEASE_MARGIN)
+        )
+        for start in range(0, len(claimed), size):
+            batch = claimed[start : start + size]
+            task = asyncio.create_task(self._send(batch), name=f"send to {self.name}")
+            self._sending[task] = batch
+            task.add_done_callback(self._sent)
+        return bool(claimed)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            del self._sending[task]
+        self._wake.set()
+
+    async def _send(self, batch: Sequence[Delivery]) -> None:
+        began = time.monotonic()
+        failures: dict[str, DeliveryError] = {}
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self.sink.send([delivery.event for delivery in batch])
+        except PartialDeliveryError as error:
+            failures = error.failures
+        except DeliveryError as error:
+            failures = {delivery.event.id: error for delivery in batch}
+        except TimeoutError:
+            late = DeliveryError(f"no answer within {self._deadline:g} s", reason=DeliveryReason.TIMEOUT)
+            failures = {delivery.event.id: late for delivery in batch}
+        except Exception as error:  # noqa: BLE001 - a third party's sink may raise anything
+            _log.exception("sink.raised", sink=self.name)
+            broken = DeliveryError(f"the sink raised {type(error).__name__}", reason=DeliveryReason.SINK)
+            failures = {delivery.event.id: broken for delivery in batch}
+        self._metrics.delivery_duration.labels(self.name).observe(time.monotonic() - began)
+        for delivery in batch:
+            failure = failures.get(delivery.event.id)
+            self._settled.append(
+                self._failed(delivery, failure) if failure else Settlement(delivery, delivered=True)
+            )
+        parking = [failure for failure in failures.values() if failure.park]
+        if parking:
+            await self._park(str(parking[0]))
+
+    def _failed(self, delivery: Delivery, failure: DeliveryError) -> Settlement:
+        delay = retry_delay(
+            self._policy,
+            failures=delivery.attempts + 1,
+            since_first=delivery.failing_for or 0.0,
+            draw=self._draw(),
+            permanent=failure.permanent,
+            retry_after=failure.retry_after,
+        )
+        if failure.park:
+            delay = 0.0
+        if failure.retry_after is not None:
+            # The receiver speaks for all that is queued for it, not only for this event.
+            pause = min(failure.retry_after, self._policy.maximum)
+            self._resume_at = max(self._resume_at, time.monotonic() + pause)
+        self._metrics.delivery_failures.labels(self.name, failure.reason).inc()
+        message = logs.strike(str(failure))
+        fields: dict[str, Any] = {
+            "sink": self.name,
+            "event_id": delivery.event.id,
+            "job_arn": delivery.event.job_arn,
+            "attempt": delivery.attempts + 1,
+            "reason": failure.reason,
+            "error": message,
+        }
+        if delay is None:
+            self._metrics.deliveries_dead.labels(self.name).inc()
+            _log.error("delivery.dead", **fields)
+        else:
+            _log.warning("delivery.failed", retry_in=round(delay, 1), **fields)
+        return Settlement(delivery, delivered=False, retry_in=delay, reason=failure.reason, error=message)
+
+    async def _park(self, why: str) -> None:
+        message = logs.strike(why)
+        _log.error(
+            "sink.parked", sink=self.name, error=message, remedy=f"bedrock-poller sinks unpark {self.name}"
+        )
+        self._metrics.sink_parked.labels(self.name).set(1)
+        await self._in_thread(lambda: self._outbox.park(self.name, message))
+
+    async def _settle(self) -> None:
+        if not self._settled:
+            return
+        settled, self._settled = self._settled, []
+        try:
+            recorded = await self._in_thread(lambda: self._outbox.settle(settled))
+        except StoreError:
+            self._settled = settled + self._settled
+            raise
+        self._metrics.deliveries.labels(self.name).inc(sum(item.delivered for item in settled))
+        if recorded < len(settled):
+            self._metrics.leases_lost.inc(len(settled) - recorded)
+            _log.warning("delivery.lease_lost", sink=self.name, deliveries=len(settled) - recorded)
+
+    async def _rest(self) -> None:
+        """Sleep until something may be due, or somebody wakes the worker."""
+        seconds = _IDLE_SECONDS
+        if len(self._sending) < self.sink.settings.concurrency:
+            due = await self._in_thread(lambda: self._outbox.next_due(self.name))
+            paused = self._resume_at - time.monotonic()
+            if due is not None:
+                seconds = min(seconds, max(due, paused, 0.01))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _drain(self, grace: float) -> None:
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=grace)
+        late = [delivery for batch in self._sending.values() for delivery in batch]
+        for task in self._sending:
+            task.cancel()
+        if self._sending:
+            await asyncio.wait(self._sending)
+            _log.warning("delivery.released", sink=self.name, deliveries=len(late))
+        try:
+            await self._settle()
+            if late:
+                await self._in_thread(lambda: self._outbox.release(late))
+        except StoreError as error:
+            # Their leases run out by themselves; what was delivered is then delivered once more.
+            _log.error("delivery.store_failed", sink=self.name, error=str(error))
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,0 +1,75 @@
+"""Compares what a listing shows with what the snapshot remembers.
+
+Pure. Presence is believed page by page, so the input is one page (or one Get response) and the rows of the
+snapshot that it names. Three decisions stand here:
+
+- A change is a change of status. The modification time alone may move after a job's end.
+- Of two observations of one job the later modification wins. At equal times the declared life cycle decides,
+  so a stale replica of the service cannot make an ended job look open again.
+- An observation that changes nothing is not a change: diffing the same page again yields nothing. An open
+  job is refreshed silently, because its record counts move.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poller.model import Change, EventType, Job, Known
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def diff(known: Mapping[str, Known], seen: Iterable[Job], *, announce_new: bool) -> list[Change]:
+    """Say what each observation means, in the order first seen.
+
+    Args:
+        known: The snapshot's rows by ARN; at least those of the jobs in `seen` that have one.
+        seen: One page of observations; may hold a job more than once.
+        announce_new: Whether a job without a row is an event, or is recorded silently as a baseline.
+    """
+    latest: dict[str, Job] = {}
+    for job in seen:
+        other = latest.get(job.arn)
+        if other is None or supersedes(job, other):
+            latest[job.arn] = job
+    changes = (_compare(known.get(job.arn), job, announce_new=announce_new) for job in latest.values())
+    return [change for change in changes if change is not None]
+
+
+def supersedes(job: Job, other: Job | Known) -> bool:
+    """Whether `job` was observed in a later state than `other`."""
+    if job.modified_at is not None and other.modified_at is not None and job.modified_at != other.modified_at:
+        return job.modified_at > other.modified_at
+    if job.modified_at is not None and job.rank is not None and other.rank is not None:
+        return job.rank >= other.rank
+    return True
+
+
+def disappearance(known: Known, job: Job) -> Change:
+    """Say that an open job is gone; `job` is what the snapshot remembers of it."""
+    entry = EventType.DISAPPEARED.value
+    occurrence = known.entries.get(entry, 0)
+    return Change(
+        job=job,
+        previous_status=known.status,
+        entries={**known.entries, entry: occurrence + 1},
+        event_type=EventType.DISAPPEARED,
+        occurrence=occurrence,
+        gone=True,
+    )
+
+
+def _compare(known: Known | None, job: Job, *, announce_new: bool) -> Change | None:
+    if known is None:
+        event_type = EventType.STATUS_CHANGED if announce_new else None
+        return Change(job, None, {job.status: 1}, event_type)
+    if not supersedes(job, known):
+        return None
+    if job.status != known.status:
+        occurrence = known.entries.get(job.status, 0)
+        entries = {**known.entries, job.status: occurrence + 1}
+        return Change(job, known.status, entries, EventType.STATUS_CHANGED, occurrence)
+    if known.gone or not job.terminal:
+        return Change(job, known.status, known.entries, None)
+    return None

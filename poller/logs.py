@@ -1,0 +1,127 @@
+"""Logging: dotted event names with keys and values, as JSON or for a terminal, on standard error.
+
+Standard output belongs to the `log` sink. Two nets keep secrets out: values that were registered as secret
+are struck from every text, and keys that sound secret lose their value. Control characters are escaped, so
+that a job's name cannot forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+
+_STRUCK = "[secret]"
+_SHORTEST_SECRET = 6
+_TELLING = ("secret", "password", "authorization", "signature", "credential", "session_token", "external_id")
+
+_secrets: set[str] = set()
+_lock = threading.Lock()
+
+
+def conceal(values: Iterable[str]) -> None:
+    """Strike these texts from everything that is logged from now on; very short ones would strike words."""
+    with _lock:
+        _secrets.update(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+
+def strike(text: str) -> str:
+    """Remove every registered secret from a text."""
+    with _lock:
+        secrets = sorted(_secrets, key=len, reverse=True)
+    for secret in secrets:
+        text = text.replace(secret, _STRUCK)
+    return text
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def configure(*, level: str, form: str) -> None:
+    """Set up logging for the process.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `json` or `console`.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    tail: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, redact]
+    renderer: structlog.typing.Processor
+    if form == "json":
+        renderer = structlog.processors.JSONRenderer(default=str)
+    else:
+        tail.append(_escape)
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    # Libraries speak from warnings up; at debug level botocore would print credentials' scopes and bodies.
+    logging.getLogger("poller").setLevel(level.upper())
+    for chatty in ("apscheduler", "botocore", "boto3", "urllib3", "uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def redact(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:  # structlog's processor signature
+    """Strike secrets from an event, in keys that sound like one and in values that are one."""
+    return {key: _STRUCK if _tells(key) and value else _clean(value) for key, value in event.items()}
+
+
+def _tells(key: str) -> bool:
+    return any(word in key.lower() for word in _TELLING)
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return strike(value)
+        case dict():
+            return {key: _STRUCK if _tells(str(key)) else _clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_clean(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return strike(str(value))
+
+
+def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # A traceback keeps its lines; it is the only field that may have any.
+    return {
+        key: value if key == "exception" or not isinstance(value, str) else _printable(value)
+        for key, value in event.items()
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

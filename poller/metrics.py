@@ -1,0 +1,138 @@
+"""Every metric, declared in one place, in a registry of its own.
+
+Base units, the prefix `bedrock_poller_`, and no label that grows with the number of jobs. Series that a
+configuration makes predictable exist from the start, at zero, so that a rate over them has a beginning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from poller import __version__
+from poller.errors import AwsReason, DeliveryReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poller.model import Target
+
+_PREFIX = "bedrock_poller"
+_TARGET = ("target", "region", "kind")
+_DELAYS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
+_POLLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_SENDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+POLL_REASONS = (*AwsReason, "store", "lease_lost", "internal")
+DELIVERY_STATES = ("pending", "dead")
+SCANS = ("window", "full")
+ITEM_REASONS = ("type", "arn", "status")
+
+
+class Metrics:
+    """The program's metrics; one instance for each process, handed to whoever counts something."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.build = Info(f"{_PREFIX}_build", "The running program.", registry=self.registry)
+        self.build.info({"version": __version__})
+
+        self.targets = self._gauge("targets", "Targets configured: accounts, regions and kinds.")
+        self.polls = self._counter("polls", "Polls finished, failed ones included.", *_TARGET)
+        self.poll_failures = self._counter(
+            "poll_failures", "Polls that failed or ended early.", *_TARGET, "reason"
+        )
+        self.poll_duration = self._histogram("poll_duration_seconds", "Time of a poll.", _POLLS, *_TARGET)
+        self.poll_last_success = self._gauge(
+            "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET
+        )
+        self.scans = self._counter("scans", "Listings begun, by whether they have a window.", "scan")
+        self.aws_requests = self._counter(
+            "aws_api_requests", "Requests sent to AWS, retries included.", "service", "operation"
+        )
+        self.aws_failures = self._counter(
+            "aws_api_request_failures",
+            "Requests to AWS that failed, retried or not.",
+            "service",
+            "operation",
+            "error_code",
+        )
+        self.aws_throttles = self._counter("aws_api_throttles", "Requests that AWS throttled.", "service")
+
+        self.jobs = self._gauge("jobs", "Jobs known.", "account_id", "region", "kind", "status")
+        self.oldest_open_job = self._gauge(
+            "oldest_open_job_submitted_timestamp_seconds",
+            "When the oldest open job was submitted.",
+            "account_id",
+            "region",
+            "kind",
+        )
+        self.job_records = self._gauge(
+            "job_records", "Records of the open jobs.", "account_id", "region", "kind", "state"
+        )
+        self.quarantined = self._counter(
+            "items_quarantined", "Listed items that cannot be understood.", "reason"
+        )
+        self.transitions = self._counter("transitions", "Changes of status seen.", "kind", "status")
+        self.detection_delay = self._histogram(
+            "detection_delay_seconds", "From a change, by the service's word, to our seeing it.", _DELAYS
+        )
+        self.events = self._counter("events", "Events recorded.", "type")
+        self.events_unrouted = self._counter("events_unrouted", "Events that no route matches.")
+
+        self.deliveries = self._counter("deliveries", "Events delivered.", "sink")
+        self.delivery_failures = self._counter("delivery_failures", "Attempts that failed.", "sink", "reason")
+        self.deliveries_dead = self._counter(
+            "deliveries_dead", "Deliveries given up as dead letters.", "sink"
+        )
+        self.delivery_duration = self._histogram(
+            "delivery_duration_seconds", "Time of one attempt.", _SENDS, "sink"
+        )
+        self.outbox = self._gauge("outbox_deliveries", "Deliveries not done.", "sink", "state")
+        self.outbox_oldest = self._gauge(
+            "outbox_oldest_pending_timestamp_seconds",
+            "When the oldest pending delivery was recorded; 0 if there is none.",
+            "sink",
+        )
+        self.sink_parked = self._gauge("sink_parked", "1 while a sink is parked.", "sink")
+        self.reload_successful = self._gauge(
+            "config_last_reload_successful", "1 if the configuration was last read without a problem."
+        )
+        self.leases_lost = self._counter(
+            "leases_lost", "Leases that went to somebody else in the middle of work."
+        )
+
+    def prepare(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
+        """Make the series of every target and sink exist."""
+        watched = list(targets)
+        self.targets.set(len(watched))
+        for target in watched:
+            labels = (target.name, target.region, target.kind)
+            self.polls.labels(*labels)
+            self.poll_duration.labels(*labels)
+            self.poll_last_success.labels(*labels)
+            for reason in POLL_REASONS:
+                self.poll_failures.labels(*labels, reason)
+        for scan in SCANS:
+            self.scans.labels(scan)
+        for reason in ITEM_REASONS:
+            self.quarantined.labels(reason)
+        for sink in sinks:
+            self.deliveries.labels(sink)
+            self.deliveries_dead.labels(sink)
+            self.delivery_duration.labels(sink)
+            self.outbox_oldest.labels(sink).set(0)
+            self.sink_parked.labels(sink).set(0)
+            for state in DELIVERY_STATES:
+                self.outbox.labels(sink, state).set(0)
+            for failure in DeliveryReason:
+                self.delivery_failures.labels(sink, failure)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)

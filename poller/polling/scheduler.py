@@ -1,0 +1,209 @@
+"""Polls every target in its own rhythm, a bounded number at a time.
+
+APScheduler owns the timing: one job a target, never two polls of one target at once, missed runs merged into
+one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`. APScheduler counts
+by the wall clock, so a jump of that clock is noticed against the monotonic one and every target is polled at
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from poller import logs
+from poller.errors import LeaseLostError, StoppedError, StoreError
+from poller.schedule import poll_interval
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from poller.metrics import Metrics
+    from poller.model import Target
+    from poller.polling.cycle import Cycle, Report
+    from poller.progress import Progress
+
+_log = logs.get(__name__)
+
+_JITTER = 0.1
+_CLOCK_CHECK_SECONDS = 5.0
+_CLOCK_JUMP_SECONDS = 2.0
+_ONE_CALL_SECONDS = 300.0
+"""The longest that one call to AWS can take with all its attempts and waits."""
+
+
+class PollScheduler:
+    """Runs the polls.
+
+    Args:
+        cycle: Does one poll.
+        targets: What to poll.
+        interval: Between polls of a target that has open jobs.
+        idle_interval: Between polls of any other.
+        concurrency: Polls at once, each in a thread.
+        stop: Set to make running polls give up at the next page.
+        metrics: Where polls are counted.
+        progress: Told when each target will be heard of next.
+        reported: Called with every poll's report.
+    """
+
+    def __init__(
+        self,
+        *,
+        cycle: Cycle,
+        targets: Sequence[Target],
+        interval: timedelta,
+        idle_interval: timedelta,
+        concurrency: int,
+        stop: threading.Event,
+        metrics: Metrics,
+        progress: Progress,
+        reported: Callable[[Report], None] = lambda _: None,
+    ) -> None:
+        self._cycle = cycle
+        self._targets = targets
+        self._interval = interval
+        self._idle_interval = idle_interval
+        self._stop = stop
+        self._metrics = metrics
+        self._progress = progress
+        self._reported = reported
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._running: set[asyncio.Task[Report | None]] = set()
+        self._current: dict[str, timedelta] = {}
+        self._last_change: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin: every target is polled at once, and then in its rhythm."""
+        for target in self._targets:
+            self._last_change[target.id] = time.monotonic()
+            self._current[target.id] = self._interval
+            self.expect(target)
+            self._scheduler.add_job(
+                self._run,
+                self._trigger(self._interval),
+                args=[target],
+                id=target.id,
+                next_run_time=datetime.now(UTC),
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
+        self._scheduler.start()
+
+    async def watch_clock(self) -> None:
+        """Notice when the wall clock jumps, and poll every target then; runs until cancelled."""
+        before = time.time() - time.monotonic()
+        while True:
+            await asyncio.sleep(_CLOCK_CHECK_SECONDS)
+            offset = time.time() - time.monotonic()
+            if abs(offset - before) > _CLOCK_JUMP_SECONDS:
+                _log.warning("clock.jumped", seconds=round(offset - before, 3))
+                self.poll_now()
+            before = offset
+
+    def poll_now(self) -> None:
+        """Make every target due."""
+        for target in self._targets:
+            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
+
+    async def stop(self, grace: float) -> None:
+        """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds."""
+        self._stop.set()
+        if self._scheduler.running:
+            self._scheduler.remove_all_jobs()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def poll(self, target: Target) -> Report | None:
+        """Poll one target now; `None` if it failed in a way that leaves no report."""
+        labels = (target.name, target.region, target.kind)
+        began = time.monotonic()
+        report = None
+        reason = None
+        try:
+            report = await asyncio.get_running_loop().run_in_executor(self._threads, self._cycle.poll, target)
+        except StoppedError:
+            return None
+        except LeaseLostError as error:
+            self._metrics.leases_lost.inc()
+            reason = "lease_lost"
+            _log.warning("poll.lease_lost", target=target.id, error=str(error))
+        except StoreError as error:
+            reason = "store"
+            _log.error("poll.failed", target=target.id, reason=reason, error=str(error))
+        except Exception:  # noqa: BLE001 - one target's fault must not end the others
+            reason = "internal"
+            _log.exception("poll.failed", target=target.id, reason=reason)
+        if report is not None and not report.claimed:
+            _log.debug("poll.skipped", target=target.id, why="another replica holds the lease")
+            return report
+        took = time.monotonic() - began
+        self._metrics.polls.labels(*labels).inc()
+        self._metrics.poll_duration.labels(*labels).observe(took)
+        if report is not None and report.failure is not None:
+            reason = report.failure.reason
+            _log.warning(
+                "poll.failed", target=target.id, reason=reason, error=str(report.failure), jobs=report.jobs
+            )
+        if reason is not None:
+            self._metrics.poll_failures.labels(*labels, reason).inc()
+        elif report is not None:
+            self._metrics.poll_last_success.labels(*labels).set_to_current_time()
+            _log.info(
+                "poll.finished",
+                target=target.id,
+                scan="full" if report.full else "window",
+                jobs=report.jobs,
+                events=report.events,
+                open_jobs=report.open_jobs,
+                seconds=round(took, 3),
+            )
+        return report
+
+    async def _run(self, target: Target) -> None:
+        task = asyncio.ensure_future(self.poll(target))
+        self._running.add(task)
+        try:
+            report = await task
+        finally:
+            self._running.discard(task)
+        if report is not None:
+            self._pace(report)
+            self._reported(report)
+        self.expect(target)
+
+    def _pace(self, report: Report) -> None:
+        target = report.target
+        if report.events:
+            self._last_change[target.id] = time.monotonic()
+        wanted = poll_interval(
+            interval=self._interval,
+            idle_interval=self._idle_interval,
+            open_jobs=report.open_jobs,
+            quiet_for=timedelta(seconds=time.monotonic() - self._last_change[target.id]),
+        )
+        if wanted != self._current[target.id] and not self._stop.is_set():
+            self._current[target.id] = wanted
+            self._scheduler.reschedule_job(target.id, trigger=self._trigger(wanted))
+            _log.debug("poll.paced", target=target.id, seconds=wanted.total_seconds())
+
+    def expect(self, target: Target) -> None:
+        """Take note that a target's poll has got further; also called from the poll's thread."""
+        interval = self._current.get(target.id, self._interval).total_seconds()
+        self._progress.beat(f"poll {target.id}", within=interval * (1 + _JITTER) + _ONE_CALL_SECONDS)
+
+    def _trigger(self, interval: timedelta) -> IntervalTrigger:
+        seconds = interval.total_seconds()
+        return IntervalTrigger(seconds=seconds, jitter=seconds * _JITTER, timezone=UTC)

@@ -1,0 +1,43 @@
+"""Who has made progress, and who is overdue: what `/-/healthy` answers from.
+
+Liveness follows progress, not the fact that a process exists. Every loop of the daemon says when it will be
+heard of next, and whoever has not been heard of by then is stuck. The clock is monotonic.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Progress:
+    """The promises of every loop.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def beat(self, name: str, *, within: float) -> None:
+        """Say that `name` is alive and will be heard of again within so many seconds."""
+        with self._lock:
+            self._due[name] = self._clock() + within
+
+    def forget(self, name: str) -> None:
+        """Say that `name` has ended and is not expected again."""
+        with self._lock:
+            self._due.pop(name, None)
+
+    def overdue(self) -> dict[str, float]:
+        """Those who are late, and by how many seconds."""
+        now = self._clock()
+        with self._lock:
+            return {name: now - due for name, due in self._due.items() if due < now}

@@ -1,0 +1,83 @@
+"""When to try a failed delivery again, and when a target is due.
+
+Pure: the random draw is an argument. Waits grow exponentially with full jitter: a uniform draw between zero
+and a ceiling that doubles, which spreads the retries of many deliveries better than any fixed share of it.
+With the defaults (5 s, at most 4 h, 80 h in all) the ceilings are
+
+    failure   1    2     3     4    5    6     7     8     9   10   11   12    13 …
+    ceiling   5s  10s   20s   40s  80s  160s  5m20 10m40 21m20 43m 1h25 2h50   4h …
+
+and on average some 50 attempts are made before the dead letter. What a receiver refused as such (a 4xx) will
+hardly be welcome tomorrow: it gets five attempts, then becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+REFUSED_ATTEMPTS = 5
+"""How many attempts an event gets that its receiver refuses as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """A sink's retry schedule, in seconds.
+
+    Args:
+        initial: The ceiling of the first wait.
+        maximum: Where the ceiling stops growing; also bounds what a receiver may ask for.
+        give_up_after: From the first failure to the dead letter. The last attempt is made at its end.
+    """
+
+    initial: float
+    maximum: float
+    give_up_after: float
+
+
+def retry_delay(
+    policy: RetryPolicy,
+    *,
+    failures: int,
+    since_first: float,
+    draw: float,
+    permanent: bool = False,
+    retry_after: float | None = None,
+) -> float | None:
+    """Seconds until the next attempt, or `None` to give up.
+
+    Args:
+        policy: The sink's schedule.
+        failures: Attempts that have failed so far, this one included; at least 1.
+        since_first: Seconds since the first of them.
+        draw: A uniform random number in [0, 1).
+        permanent: The receiver refused the event as such.
+        retry_after: Seconds the receiver asked to be left alone.
+    """
+    left = policy.give_up_after - since_first
+    if left <= 0 or (permanent and failures >= REFUSED_ATTEMPTS):
+        return None
+    # 2.0**1024 overflows; the ceiling has long been reached by then.
+    ceiling = min(policy.maximum, policy.initial * 2.0 ** min(failures - 1, 60))
+    wait = ceiling * draw
+    if retry_after is not None:
+        wait = max(wait, min(retry_after, policy.maximum))
+    return min(wait, left)
+
+
+def poll_interval(
+    *, interval: timedelta, idle_interval: timedelta, open_jobs: int, quiet_for: timedelta | None
+) -> timedelta:
+    """How long to wait until a target's next poll.
+
+    Args:
+        interval: For a target that has open jobs, or was quiet for less than `idle_interval`.
+        idle_interval: For any other.
+        open_jobs: Open jobs of the target.
+        quiet_for: How long ago a change was last seen; `None` if never since the start.
+    """
+    busy = open_jobs > 0 or (quiet_for is not None and quiet_for < idle_interval)
+    return interval if busy else idle_interval

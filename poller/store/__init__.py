@@ -1,0 +1,7 @@
+"""The durable snapshot, the events and the deliveries owed: one database, SQLite by default."""
+
+from poller.store.database import Database
+from poller.store.outbox import Outbox, Settlement
+from poller.store.snapshot import Claim, Observation, Snapshot
+
+__all__ = ["Claim", "Database", "Observation", "Outbox", "Settlement", "Snapshot"]

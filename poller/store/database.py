@@ -1,0 +1,213 @@
+"""Connections, transactions and the schema's version.
+
+Every write is a whole transaction given as a function, run again from its start when the database was busy or
+the connection was lost. Errors of the driver are translated here and nowhere else. What differs between
+databases is in this file: the pragmas of SQLite, the database's clock, and the dialect's `INSERT`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from poller.errors import CorruptStoreError, PollerError, SchemaError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ResultT = TypeVar("ResultT")
+
+SCHEMA = "0001"
+"""The Alembic revision that this program works with."""
+
+_REMEDY = "restore it from a backup, or move it away to start anew"
+_BUSY_SECONDS = 10
+_ATTEMPTS = 4
+
+
+class database_now(FunctionElement[float]):  # noqa: N801 - SQLAlchemy spells SQL functions in lower case
+    """Seconds since the epoch, by the database's own clock."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(database_now, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(database_now, "postgresql")
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+class Database:
+    """One database.
+
+    Args:
+        url: An SQLAlchemy URL; `sqlite:////var/lib/bedrock-poller/poller.db`.
+        now: The SQL expression for the current time; a test may pass its own.
+
+    Raises:
+        StoreError: The URL is of no use, or the database cannot be opened.
+    """
+
+    def __init__(self, url: str, *, now: Callable[[], sa.ColumnElement[float]] = database_now) -> None:
+        self.now = now
+        try:
+            parsed = sa.make_url(url)
+            self.path = parsed.database if parsed.get_backend_name() == "sqlite" else None
+            self.engine = self._engine(parsed)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise StoreError(f"the store's url cannot be used: {_brief(error)}") from error
+        self.insert: Any = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+
+    def _engine(self, url: sa.URL) -> sa.Engine:
+        if url.get_backend_name() != "sqlite":
+            return sa.create_engine(url, pool_pre_ping=True)
+        if self.path in {None, "", ":memory:"}:
+            shared = {"check_same_thread": False}
+            engine = sa.create_engine(url, poolclass=sa.StaticPool, connect_args=shared)
+        else:
+            engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+        return engine
+
+    def prepare(self) -> None:
+        """Create the file if there is none, readable by its owner alone, and see that it is sound.
+
+        Raises:
+            CorruptStoreError: The file is damaged, or is no database.
+            StoreError: The file cannot be opened or created.
+        """
+        if self.path not in {None, "", ":memory:"}:
+            _create_private(str(self.path))
+            with self.read() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if found != "ok":
+                raise CorruptStoreError(f"the store {self.path} is damaged: {found}; {_REMEDY}")
+
+    def revision(self) -> str | None:
+        """The schema's Alembic revision; `None` for an empty database."""
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            revision: str | None = connection.exec_driver_sql(
+                "SELECT version_num FROM alembic_version"
+            ).scalar_one_or_none()
+            return revision
+
+    def migrate(self) -> tuple[str | None, str]:
+        """Bring the schema to this program's version; does nothing where it is there already.
+
+        Returns:
+            The revisions before and after.
+
+        Raises:
+            SchemaError: The schema is newer than this program, or not this program's.
+        """
+        before = self.revision()
+        if before != SCHEMA:
+            from poller.store.migrations import known_revisions, upgrade  # noqa: PLC0415 - Alembic is slow to import
+
+            if before is not None and before not in known_revisions():
+                raise SchemaError(
+                    f"the database's schema is {before}, which this version of bedrock-poller does not know; "
+                    "it was written by a newer version, so run that one"
+                )
+            self.write(upgrade)
+        return before, SCHEMA
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for statements that read, outside any transaction of ours."""
+        with _translated(self.path), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def write(self, transaction: Callable[[sa.Connection], ResultT]) -> ResultT:
+        """Run `transaction` and commit, all or nothing; again from its start where that may help.
+
+        A commit whose acknowledgement was lost is run a second time, so `transaction` must be one that can
+        be: every insert here ignores or replaces what is there already.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with _translated(self.path), self.engine.begin() as connection:
+                    return transaction(connection)
+            except StoreError as error:
+                if attempt == _ATTEMPTS or not _transient(error.__cause__):
+                    raise
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    def probe(self) -> None:
+        """Raise `StoreError` unless the database takes a write; leaves nothing behind."""
+        with _translated(self.path), self.engine.connect() as connection:
+            transaction = connection.begin()
+            connection.execute(sa.text("UPDATE sinks SET name = name"))
+            transaction.rollback()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late and too weak; ours begin in _begin_immediate.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # The default would take the write lock at the first write, too late to be granted it after a read.
+    # AUTOCOMMIT asks for no transaction at all.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _create_private(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120 - path may be relative
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
+
+
+@contextmanager
+def _translated(path: str | Path | None) -> Iterator[None]:
+    try:
+        yield
+    except PollerError:
+        raise
+    except SQLAlchemyError as error:
+        message = f"the store{f' {path}' if path else ''}: {_brief(error)}"
+        if any(sign in message for sign in ("malformed", "not a database", "disk image")):
+            raise CorruptStoreError(
+                f"{message}; restore it from a backup, or move it away to start anew"
+            ) from error
+        raise StoreError(message) from error
+
+
+def _brief(error: Exception) -> str:
+    # The text of an SQLAlchemy error repeats the statement and its values; the driver's own does not.
+    original = getattr(error, "orig", None)
+    return str(original or error).partition("\n")[0]
+
+
+def _transient(error: BaseException | None) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or "locked" in str(error.orig) or "busy" in str(error.orig)

@@ -1,0 +1,328 @@
+"""Events, and the deliveries that are owed: an outbox in the same database as the snapshot.
+
+A delivery is `pending` until it is settled as `done` or `dead`. A claim takes a lease and raises the epoch; a
+settle with an older epoch changes nothing, so a worker that was asleep past its lease cannot undo another's
+work. Of the pending deliveries of one job to one sink only the oldest can be claimed: that is the order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from poller.model import Delivery, Event
+from poller.store.tables import deliveries, events, sinks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from poller.store.database import Database
+
+PENDING, DONE, DEAD = "pending", "done", "dead"
+
+# SQLite uses a partial index only for a literal, never for a bound value.
+_PENDING: sa.ColumnClause[str] = sa.literal_column(f"'{PENDING}'")
+
+_LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How one attempt ended.
+
+    Args:
+        delivery: The claimed delivery.
+        delivered: The sink has it.
+        retry_in: Seconds until the next attempt after a failure; `None` makes a dead letter.
+        reason: The failure's closed-set reason.
+        error: What went wrong, without secrets.
+    """
+
+    delivery: Delivery
+    delivered: bool
+    retry_in: float | None = None
+    reason: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is owed to one sink: counts by state, and when the oldest pending delivery was created."""
+
+    states: Mapping[str, int]
+    oldest_pending: float | None
+
+
+def enqueue(
+    database: Database, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]
+) -> None:
+    """Write events, and a delivery for each sink, in the caller's transaction; what is there stays."""
+    if not owed:
+        return
+    now = connection.execute(sa.select(database.now())).scalar_one()
+    connection.execute(
+        database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id]),
+        [
+            {
+                "id": event.id,
+                "type": event.type,
+                "job_arn": event.job_arn,
+                "created_at": now,
+                "body": event.body,
+            }
+            for event, _ in owed
+        ],
+    )
+    rows = [
+        {
+            "event_id": event.id,
+            "sink": sink,
+            "job_arn": event.job_arn,
+            "state": PENDING,
+            "created_at": now,
+            "due_at": now,
+        }
+        for event, names in owed
+        for sink in names
+    ]
+    if rows:
+        once = [deliveries.c.event_id, deliveries.c.sink]
+        connection.execute(database.insert(deliveries).on_conflict_do_nothing(index_elements=once), rows)
+
+
+class Outbox:
+    """The deliveries owed.
+
+    Args:
+        database: Where.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
+        """Take up to `limit` due deliveries of a sink, oldest first, at most one for each job.
+
+        Args:
+            sink: The sink's name; a parked sink yields nothing.
+            limit: How many at most.
+            lease: Seconds until others may take them again.
+        """
+        now = self._database.now()
+        candidates = (
+            sa.select(deliveries.c.id)
+            .where(
+                deliveries.c.sink == sink,
+                deliveries.c.state == _PENDING,
+                deliveries.c.due_at <= now,
+                sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
+                ~_blocked(),
+                ~_parked(sink),
+            )
+            .order_by(deliveries.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._database.read() as connection:
+            if not connection.execute(candidates.limit(1)).all():
+                return []
+
+        def transaction(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+            ids = connection.execute(candidates).scalars().all()
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id.in_(ids))
+                .values(lease_until=now + lease, epoch=deliveries.c.epoch + 1)
+            )
+            columns = (
+                deliveries.c.id,
+                deliveries.c.attempts,
+                deliveries.c.epoch,
+                (now - deliveries.c.first_failed_at).label("failing_for"),
+                events.c.body,
+            )
+            return connection.execute(
+                sa.select(*columns)
+                .join(events, events.c.id == deliveries.c.event_id)
+                .where(deliveries.c.id.in_(ids))
+                .order_by(deliveries.c.id)
+            ).all()
+
+        return [
+            Delivery(
+                id=row.id,
+                sink=sink,
+                event=Event.from_body(bytes(row.body)),
+                attempts=row.attempts,
+                epoch=row.epoch,
+                failing_for=row.failing_for,
+            )
+            for row in self._database.write(transaction)
+        ]
+
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Record how attempts ended, in one transaction.
+
+        Returns:
+            How many were recorded; the rest had been claimed by somebody else since.
+        """
+
+        def transaction(connection: sa.Connection) -> int:
+            now = connection.execute(sa.select(self._database.now())).scalar_one()
+            return sum(
+                connection.execute(
+                    sa.update(deliveries)
+                    .where(
+                        deliveries.c.id == item.delivery.id,
+                        deliveries.c.epoch == item.delivery.epoch,
+                        deliveries.c.state == _PENDING,
+                    )
+                    .values(_settled(item, now))
+                ).rowcount
+                for item in settlements
+            )
+
+        return self._database.write(transaction)
+
+    def release(self, held: Sequence[Delivery]) -> None:
+        """Give claims back without counting an attempt."""
+
+        def transaction(connection: sa.Connection) -> None:
+            for delivery in held:
+                connection.execute(
+                    sa.update(deliveries)
+                    .where(deliveries.c.id == delivery.id, deliveries.c.epoch == delivery.epoch)
+                    .values(lease_until=None)
+                )
+
+        self._database.write(transaction)
+
+    def next_due(self, sink: str) -> float | None:
+        """Seconds until a sink's next claimable delivery is due; negative if overdue, `None` if none is."""
+        now = self._database.now()
+        free_at = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
+        statement = sa.select(sa.func.min(free_at) - now).where(
+            deliveries.c.sink == sink, deliveries.c.state == _PENDING, ~_blocked(), ~_parked(sink)
+        )
+        with self._database.read() as connection:
+            seconds: float | None = connection.execute(statement).scalar_one()
+        return seconds
+
+    def park(self, sink: str, reason: str) -> None:
+        """Stop giving out a sink's deliveries; they are kept."""
+        now = self._database.now()
+        statement = self._database.insert(sinks).values(
+            name=sink, parked_at=now, parked_reason=reason[:_LONGEST_ERROR]
+        )
+        update = {
+            "parked_at": statement.excluded.parked_at,
+            "parked_reason": statement.excluded.parked_reason,
+        }
+        upsert = statement.on_conflict_do_update(index_elements=[sinks.c.name], set_=update)
+        self._database.write(lambda connection: connection.execute(upsert))
+
+    def unpark(self, sink: str) -> bool:
+        """Resume a parked sink; its deliveries start anew, at once. False if it was not parked."""
+
+        def transaction(connection: sa.Connection) -> bool:
+            freed = connection.execute(
+                sa.update(sinks)
+                .where(sinks.c.name == sink, sinks.c.parked_at.is_not(None))
+                .values(parked_at=None, parked_reason=None)
+            )
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.sink == sink, deliveries.c.state == _PENDING)
+                .values(due_at=self._database.now(), attempts=0, first_failed_at=None)
+            )
+            return freed.rowcount == 1
+
+        return self._database.write(transaction)
+
+    def parked(self) -> dict[str, str]:
+        """The parked sinks, each with the reason."""
+        statement = sa.select(sinks.c.name, sinks.c.parked_reason).where(sinks.c.parked_at.is_not(None))
+        with self._database.read() as connection:
+            return {row.name: row.parked_reason for row in connection.execute(statement)}
+
+    def backlog(self) -> dict[str, Backlog]:
+        """What is owed, by sink; sinks to which nothing was ever owed are absent."""
+        statement = sa.select(
+            deliveries.c.sink,
+            deliveries.c.state,
+            sa.func.count().label("owed"),
+            sa.func.min(deliveries.c.created_at).label("oldest"),
+        ).where(deliveries.c.state.in_((PENDING, DEAD)))
+        with self._database.read() as connection:
+            rows = connection.execute(statement.group_by(deliveries.c.sink, deliveries.c.state)).all()
+        found: dict[str, Backlog] = {}
+        for row in rows:
+            before = found.get(row.sink, Backlog({}, None))
+            oldest = row.oldest if row.state == PENDING else before.oldest_pending
+            found[row.sink] = Backlog({**before.states, row.state: row.owed}, oldest)
+        return found
+
+    def prune(self, *, older_than: float, limit: int = 5000) -> int:
+        """Delete delivered deliveries and then events that nothing refers to, past their retention.
+
+        Args:
+            older_than: Seconds since they were settled, or created.
+            limit: How many of each at most, so that the transaction stays short.
+
+        Returns:
+            How many events were deleted.
+        """
+
+        def transaction(connection: sa.Connection) -> int:
+            before = connection.execute(sa.select(self._database.now() - older_than)).scalar_one()
+            old = (
+                sa.select(deliveries.c.id)
+                .where(deliveries.c.state.in_((DONE, DEAD)), deliveries.c.settled_at < before)
+                .limit(limit)
+            )
+            connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery())))
+            referred = sa.exists().where(deliveries.c.event_id == events.c.id)
+            orphans = sa.select(events.c.seq).where(events.c.created_at < before, ~referred).limit(limit)
+            return connection.execute(
+                sa.delete(events).where(events.c.seq.in_(orphans.scalar_subquery()))
+            ).rowcount
+
+        return self._database.write(transaction)
+
+
+def _blocked() -> sa.Exists:
+    """Whether an earlier delivery of the same job to the same sink is not settled yet."""
+    earlier = deliveries.alias()
+    return sa.exists().where(
+        earlier.c.sink == deliveries.c.sink,
+        earlier.c.job_arn == deliveries.c.job_arn,
+        earlier.c.state == _PENDING,
+        earlier.c.id < deliveries.c.id,
+    )
+
+
+def _parked(sink: str) -> sa.Exists:
+    return sa.exists().where(sinks.c.name == sink, sinks.c.parked_at.is_not(None))
+
+
+def _settled(item: Settlement, now: float) -> dict[str, Any]:
+    if item.delivered:
+        return {
+            "state": DONE,
+            "settled_at": now,
+            "lease_until": None,
+            "last_reason": None,
+            "last_error": None,
+        }
+    failed: dict[str, Any] = {
+        "attempts": item.delivery.attempts + 1,
+        "lease_until": None,
+        "first_failed_at": sa.func.coalesce(deliveries.c.first_failed_at, now),
+        "last_reason": item.reason,
+        "last_error": (item.error or "")[:_LONGEST_ERROR],
+    }
+    if item.retry_in is None:
+        return failed | {"state": DEAD, "settled_at": now}
+    return failed | {"due_at": now + item.retry_in}

@@ -1,0 +1,337 @@
+"""The snapshot of every job, and the leases on the targets that keep it current.
+
+A target is claimed by one conditional update, with a lease and a growing epoch, by the database's clock.
+Every write of a poll carries the epoch, and writes nothing at all if somebody has claimed the target since.
+One transaction holds what was seen and the deliveries that it owes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from poller.errors import LeaseLostError
+from poller.kinds import KINDS
+from poller.model import Job, Known, Outcome, Records, Target
+from poller.plan import OpenJob
+from poller.store.outbox import enqueue
+from poller.store.tables import from_micros, jobs, targets, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from poller.model import Change, Event
+    from poller.store.database import Database
+
+_OPEN = sa.and_(~jobs.c.terminal, ~jobs.c.gone)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A target held for one poll, with what is remembered of it.
+
+    Args:
+        target: The target.
+        epoch: The fencing number of this claim.
+        baselined: Whether a first complete scan has been recorded.
+        high_water: The newest submission time that a complete scan saw.
+        full_scan_age: Seconds since the last complete full scan; `None` if there was none.
+    """
+
+    target: Target
+    epoch: int
+    baselined: bool
+    high_water: datetime | None
+    full_scan_age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A change to record, the event it publishes if any, and the sinks the event is owed to."""
+
+    change: Change
+    event: Event | None = None
+    sinks: tuple[str, ...] = ()
+
+
+class Snapshot:
+    """What is known of the jobs.
+
+    Args:
+        database: Where.
+        owner: Who this process is, in leases; unique among replicas.
+        lease: Seconds that a claim lasts unless renewed.
+    """
+
+    def __init__(self, database: Database, *, owner: str, lease: float) -> None:
+        self._database = database
+        self._owner = owner
+        self._lease = lease
+        self._renewed: dict[str, float] = {}
+
+    def register(self, wanted: Iterable[Target]) -> None:
+        """Make a row for every target that has none."""
+        rows = [{"id": t.id, "name": t.name, "region": t.region, "kind": t.kind} for t in wanted]
+        if rows:
+            statement = self._database.insert(targets).on_conflict_do_nothing()
+            self._database.write(lambda connection: connection.execute(statement, rows))
+
+    def claim(self, target: Target) -> Claim | None:
+        """Take the lease on a target; `None` if somebody else holds it."""
+        now = self._database.now()
+        free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now)
+        statement = (
+            sa.update(targets)
+            .where(targets.c.id == target.id, free)
+            .values(lease_owner=self._owner, lease_until=now + self._lease, epoch=targets.c.epoch + 1)
+            .returning(*self._remembered())
+        )
+        row = self._database.write(lambda connection: connection.execute(statement).one_or_none())
+        if row is None:
+            return None
+        self._renewed[target.id] = time.monotonic()
+        return _claim(target, row)
+
+    def peek(self, target: Target) -> Claim:
+        """What a claim would remember, without taking the lease; nothing may be written with it."""
+        statement = sa.select(*self._remembered()).where(targets.c.id == target.id)
+        with self._database.read() as connection:
+            row = connection.execute(statement).one_or_none()
+        return Claim(target, 0, False, None, None) if row is None else _claim(target, row)
+
+    def _remembered(self) -> tuple[sa.ColumnElement[Any], ...]:
+        age = self._database.now() - targets.c.full_scan_at
+        return (targets.c.epoch, targets.c.baselined, targets.c.high_water, age.label("full_scan_age"))
+
+    def renew(self, claim: Claim) -> None:
+        """Extend the lease, if a third of it has passed since the last write.
+
+        Raises:
+            LeaseLostError: Somebody else has claimed the target since.
+        """
+        renewed = self._renewed.get(claim.target.id)
+        if renewed is None or time.monotonic() - renewed > self._lease / 3:
+            self._database.write(lambda connection: self._fence(connection, claim))
+
+    def release(self, claim: Claim) -> None:
+        """Give the lease back; nothing happens if it was lost."""
+        statement = (
+            sa.update(targets)
+            .where(targets.c.id == claim.target.id, targets.c.epoch == claim.epoch)
+            .values(lease_owner=None, lease_until=None)
+        )
+        self._database.write(lambda connection: connection.execute(statement))
+
+    def _fence(self, connection: sa.Connection, claim: Claim, **values: Any) -> None:
+        held = connection.execute(
+            sa.update(targets)
+            .where(targets.c.id == claim.target.id, targets.c.epoch == claim.epoch)
+            .values({"lease_until": self._database.now() + self._lease} | values)
+        )
+        if held.rowcount != 1:
+            raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
+        self._renewed[claim.target.id] = time.monotonic()
+
+    def known(self, arns: Collection[str]) -> dict[str, Known]:
+        """The rows of these jobs, by ARN; those never seen are absent."""
+        statement = sa.select(
+            jobs.c.arn,
+            jobs.c.kind,
+            jobs.c.status,
+            jobs.c.terminal,
+            jobs.c.modified_at,
+            jobs.c.entries,
+            jobs.c.gone,
+        ).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
+        with self._database.read() as connection:
+            rows = connection.execute(statement, {"arns": list(arns)}).all()
+        return {row.arn: _known(row) for row in rows}
+
+    def remembered(self, arn: str) -> Job:
+        """The last observation of a job that has a row, without the service's own JSON."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.arn == arn)).one()
+        records = Records(*(getattr(row, f"records_{state}") for state in RECORD_STATES))
+        return Job(
+            arn=row.arn,
+            kind=row.kind,
+            account_id=row.account_id,
+            region=row.region,
+            status=row.status,
+            rank=_rank(row),
+            terminal=row.terminal,
+            outcome=Outcome(row.outcome) if row.outcome else None,
+            name=row.name,
+            model_id=row.model_id,
+            submitted_at=from_micros(row.submitted_at),
+            modified_at=from_micros(row.modified_at),
+            ended_at=from_micros(row.ended_at),
+            records=None if records == Records() else records,
+        )
+
+    def open_jobs(self, target: Target) -> list[OpenJob]:
+        """The target's open jobs, oldest submission first, those without a time before all."""
+        statement = (
+            sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed)
+            .where(jobs.c.target_id == target.id, _OPEN)
+            .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), jobs.c.arn)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement).all()
+        return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
+
+    def jobs_since(self, target: Target, since: datetime) -> int:
+        """How many known jobs of the target were submitted after `since`."""
+        statement = sa.select(sa.func.count()).where(
+            jobs.c.target_id == target.id, jobs.c.submitted_at > to_micros(since)
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def record(
+        self, claim: Claim, observations: Sequence[Observation], *, seen: Collection[str] = ()
+    ) -> None:
+        """Write what was seen, the events and the deliveries they owe, in one transaction.
+
+        Args:
+            claim: The poll's claim; its lease is renewed.
+            observations: The changes.
+            seen: ARNs of jobs that had been missed and are there again.
+
+        Raises:
+            LeaseLostError: Somebody else has claimed the target since; nothing was written.
+        """
+        rows = [_row(claim.target, observation.change) for observation in observations]
+        insert = self._database.insert(jobs)
+        kept = {"arn", "target_id"}
+        upsert = insert.on_conflict_do_update(
+            index_elements=[jobs.c.arn],
+            set_={name: insert.excluded[name] for name in _COLUMNS if name not in kept},
+        )
+        owed = [(item.event, item.sinks) for item in observations if item.event is not None]
+
+        def transaction(connection: sa.Connection) -> None:
+            self._fence(connection, claim)
+            if rows:
+                connection.execute(upsert, rows)
+            if seen:
+                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(seen)).values(missed=0))
+            enqueue(self._database, connection, owed)
+
+        self._database.write(transaction)
+
+    def mark_missed(self, claim: Claim, arns: Collection[str]) -> dict[str, int]:
+        """Count one more complete scan that should have shown these jobs and did not.
+
+        Returns:
+            The count of each so far.
+        """
+
+        def transaction(connection: sa.Connection) -> dict[str, int]:
+            self._fence(connection, claim)
+            counted = connection.execute(
+                sa.update(jobs)
+                .where(jobs.c.arn.in_(arns))
+                .values(missed=jobs.c.missed + 1)
+                .returning(jobs.c.arn, jobs.c.missed)
+            )
+            return {row.arn: row.missed for row in counted}
+
+        return self._database.write(transaction) if arns else {}
+
+    def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
+        """Record that a scan was complete, and give the lease back.
+
+        Args:
+            claim: The poll's claim.
+            high_water: The newest submission seen; never moves the mark back.
+            full: The scan listed everything: a first one is the baseline from now on.
+        """
+        now = self._database.now()
+        mark = max((time for time in (high_water, claim.high_water) if time is not None), default=None)
+        values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "polled_at": now}
+        values["high_water"] = to_micros(mark)
+        if full:
+            values |= {"full_scan_at": now, "baselined": True}
+
+        def transaction(connection: sa.Connection) -> None:
+            self._fence(connection, claim, **values)
+
+        self._database.write(transaction)
+
+    def status_counts(self) -> Mapping[tuple[str, str, str, str], int]:
+        """How many jobs there are by account, region, kind and status; those gone are left out."""
+        keys = (jobs.c.account_id, jobs.c.region, jobs.c.kind, jobs.c.status)
+        statement = sa.select(*keys, sa.func.count()).where(~jobs.c.gone).group_by(*keys)
+        with self._database.read() as connection:
+            return {(row[0], row[1], row[2], row[3]): row[4] for row in connection.execute(statement)}
+
+    def open_totals(self) -> list[sa.Row[Any]]:
+        """By account, region and kind: the open jobs' count, oldest submission (µs) and sums of records."""
+        keys = (jobs.c.account_id, jobs.c.region, jobs.c.kind)
+        statement = (
+            sa.select(
+                *keys,
+                sa.func.count().label("open"),
+                sa.func.min(jobs.c.submitted_at).label("oldest"),
+                *(sa.func.sum(jobs.c[f"records_{state}"]).label(state) for state in RECORD_STATES),
+            )
+            .where(_OPEN)
+            .group_by(*keys)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(statement).all())
+
+
+RECORD_STATES = ("total", "processed", "succeeded", "failed")
+_COLUMNS = tuple(column.name for column in jobs.columns)
+
+
+def _claim(target: Target, row: Any) -> Claim:
+    return Claim(target, row.epoch, row.baselined, from_micros(row.high_water), row.full_scan_age)
+
+
+def _rank(row: Any) -> int | None:
+    kind = KINDS.get(row.kind)
+    return kind.ranks.get(row.status) if kind else None
+
+
+def _known(row: Any) -> Known:
+    return Known(
+        arn=row.arn,
+        status=row.status,
+        rank=_rank(row),
+        terminal=row.terminal,
+        modified_at=from_micros(row.modified_at),
+        entries=json.loads(row.entries),
+        gone=row.gone,
+    )
+
+
+def _row(target: Target, change: Change) -> dict[str, Any]:
+    job = change.job
+    records = job.records
+    return {
+        "arn": job.arn,
+        "target_id": target.id,
+        "kind": job.kind,
+        "account_id": job.account_id,
+        "region": job.region,
+        "status": job.status,
+        "terminal": job.terminal,
+        "outcome": job.outcome,
+        "name": job.name,
+        "model_id": job.model_id,
+        "submitted_at": to_micros(job.submitted_at),
+        "modified_at": to_micros(job.modified_at),
+        "ended_at": to_micros(job.ended_at),
+        "entries": json.dumps(dict(change.entries)),
+        "gone": change.gone,
+        "missed": 0,
+        **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},
+    }

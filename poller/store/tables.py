@@ -1,0 +1,166 @@
+"""The tables. Alembic's versions build them; a test holds the two against each other.
+
+Times of jobs are microseconds since the epoch, as integers: exact, and they compare the same everywhere.
+Times of our own (leases, due times) are seconds since the epoch by the database's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime | None) -> int | None:
+    """Microseconds since the epoch; exact, unlike `timestamp()`."""
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int | None) -> datetime | None:
+    """The inverse of `to_micros`."""
+    return None if micros is None else _EPOCH + micros * _MICROSECOND
+
+
+class PlainText(TypeDecorator[str]):
+    """Text that a database takes: lone surrogates and NUL, which a service may send, are replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Replace what UTF-8 or PostgreSQL cannot hold."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+# SQLite numbers rows by itself only for a column declared exactly INTEGER.
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData()
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("region", String(32), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("baselined", Boolean, nullable=False, server_default=false()),
+    Column("high_water", BigInteger),
+    Column("full_scan_at", Double),
+    Column("polled_at", Double),
+    Column("lease_owner", String(128)),
+    Column("lease_until", Double),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("arn", String(255), primary_key=True),
+    Column("target_id", String(255), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("account_id", String(12), nullable=False),
+    Column("region", String(32), nullable=False),
+    Column("status", PlainText, nullable=False),
+    Column("terminal", Boolean, nullable=False),
+    Column("outcome", String(16)),
+    Column("name", PlainText),
+    Column("model_id", PlainText),
+    Column("submitted_at", BigInteger),
+    Column("modified_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("entries", Text, nullable=False),
+    Column("gone", Boolean, nullable=False, server_default=false()),
+    Column("missed", Integer, nullable=False, server_default=text("0")),
+    Column("records_total", BigInteger),
+    Column("records_processed", BigInteger),
+    Column("records_succeeded", BigInteger),
+    Column("records_failed", BigInteger),
+)
+Index(
+    "jobs_open",
+    jobs.c.target_id,
+    sqlite_where=text("terminal = 0 AND gone = 0"),
+    postgresql_where=text("NOT terminal AND NOT gone"),
+)
+Index("jobs_submitted", jobs.c.target_id, jobs.c.submitted_at)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _Key, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("type", String(64), nullable=False),
+    Column("job_arn", String(255), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("events_created", events.c.created_at)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _Key, primary_key=True, autoincrement=True),
+    Column("event_id", String(64), nullable=False),
+    Column("sink", String(64), nullable=False),
+    Column("job_arn", String(255), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("lease_until", Double),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("first_failed_at", Double),
+    Column("settled_at", Double),
+    Column("last_reason", String(32)),
+    Column("last_error", PlainText),
+    UniqueConstraint("event_id", "sink", name="deliveries_once"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "deliveries_pending",
+    deliveries.c.sink,
+    deliveries.c.job_arn,
+    deliveries.c.id,
+    sqlite_where=text("state = 'pending'"),
+    postgresql_where=text("state = 'pending'"),
+)
+Index(
+    "deliveries_due",
+    deliveries.c.sink,
+    deliveries.c.id,
+    sqlite_where=text("state = 'pending'"),
+    postgresql_where=text("state = 'pending'"),
+)
+Index("deliveries_settled", deliveries.c.state, deliveries.c.settled_at)
+
+sinks = Table(
+    "sinks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("parked_at", Double),
+    Column("parked_reason", PlainText),
+)

@@ -1,0 +1,152 @@
+"""Serves `/metrics`, `/-/healthy` and `/-/ready` on the daemon's own loop.
+
+Health is asked, not remembered: `/-/healthy` fails when a loop is overdue, which a restart may cure;
+`/-/ready` fails when the store takes no write, which it may not. Everything is read-only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from poller import __version__
+from poller.errors import PollerError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import CollectorRegistry
+    from starlette.requests import Request
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the health endpoints ask.
+
+    Args:
+        overdue: Loops that are late, and by how many seconds.
+        probe: Raises `StoreError` unless the store takes a write; blocking.
+        started: Whether polling and delivery have begun, and not ended.
+    """
+
+    overdue: Callable[[], dict[str, float]]
+    probe: Callable[[], None]
+    started: Callable[[], bool]
+
+
+def application(registry: CollectorRegistry, health: Health) -> Starlette:
+    """Build the ASGI application."""
+
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"content-type": content_type})
+
+    async def healthy(_request: Request) -> Response:
+        overdue = health.overdue()
+        if not overdue:
+            return PlainTextResponse("healthy\n")
+        late = {name: round(seconds, 1) for name, seconds in overdue.items()}
+        return JSONResponse({"healthy": False, "overdue_seconds": late}, status_code=503)
+
+    async def ready(_request: Request) -> Response:
+        if not health.started():
+            return JSONResponse({"ready": False, "why": "starting or stopping"}, status_code=503)
+        try:
+            await asyncio.to_thread(health.probe)
+        except StoreError as error:
+            return JSONResponse({"ready": False, "why": str(error)}, status_code=503)
+        return PlainTextResponse("ready\n")
+
+    async def index(_request: Request) -> Response:
+        return PlainTextResponse(f"bedrock-poller {__version__}\n\n/metrics\n/-/healthy\n/-/ready\n")
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/metrics", metrics),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+        ]
+    )
+
+
+class WebServer:
+    """Listens and serves until it is stopped.
+
+    Args:
+        app: The ASGI application.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+
+    Raises:
+        PollerError: The address cannot be listened on.
+    """
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        self._listener = _listen(host, port)
+        self.host = host
+        self.port: int = self._listener.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        self._server = _Server(config)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def serve(self) -> None:
+        """Answer requests until `stop`."""
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        """Make `serve` return; requests under way get two seconds."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the daemon has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise PollerError(f"cannot listen on {host}:{port}: {error.strerror}; set web.listen") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise PollerError(f"cannot listen on {host}:{port}: {error.strerror}; set web.listen") from error
+    return listener
