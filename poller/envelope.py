@@ -12,7 +12,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from poller.model import Event, EventType
+from poller.model import Event, EventType, Outcome
 
 if TYPE_CHECKING:
     from poller.model import Change, Job, Records, Target
@@ -128,6 +128,59 @@ def iso(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of every envelope; `DATA_SCHEMA` names its `data`."""
+    time = {"type": "string", "format": "date-time"}
+    maybe_time = {"anyOf": [time, {"type": "null"}]}
+    maybe_text = {"type": ["string", "null"]}
+    count = {"type": ["integer", "null"], "minimum": 0}
+    data = {
+        "kind": {"type": "string"},
+        "account_id": {"type": "string", "pattern": "^[0-9]{12}$"},
+        "region": {"type": "string"},
+        "target": {"type": "string"},
+        "job_arn": {"type": "string"},
+        "job_id": {"type": "string"},
+        "job_name": maybe_text,
+        "model_id": maybe_text,
+        "client_request_token": maybe_text,
+        "status": {"type": "string", "description": "The service's own word, also one that is new to us."},
+        "previous_status": maybe_text,
+        "terminal": {"type": "boolean"},
+        "outcome": {"enum": [*(outcome.value for outcome in Outcome), None]},
+        "message": maybe_text,
+        "submitted_at": maybe_time,
+        "modified_at": maybe_time,
+        "ended_at": maybe_time,
+        "observed_at": time,
+        "input_uri": maybe_text,
+        "output_uri": maybe_text,
+        "records": {
+            "type": ["object", "null"],
+            "properties": dict.fromkeys(("total", "processed", "succeeded", "failed"), count),
+        },
+        "job": {"type": ["object", "null"], "description": "The service's own fields, verbatim."},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": DATA_SCHEMA,
+        "title": "bedrock-poller event",
+        "type": "object",
+        "required": ["specversion", "id", "type", "source", "subject", "time", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string", "description": "The same on every copy; drop what you have seen."},
+            "type": {"enum": [event_type.value for event_type in EventType]},
+            "source": {"type": "string"},
+            "subject": {"type": "string"},
+            "time": time,
+            "datacontenttype": {"const": "application/json"},
+            "dataschema": {"const": DATA_SCHEMA},
+            "data": {"type": "object", "required": [*data], "properties": data},
+        },
+    }
 
 
 def _records(records: Records | None) -> dict[str, int | None] | None:

@@ -20,7 +20,7 @@ from poller.polling import PollScheduler
 from poller.web.server import Health, WebServer, application
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from poller.app.parts import Parts
     from poller.model import Target
@@ -39,10 +39,12 @@ class Daemon:
 
     Args:
         parts: The parts.
+        signals: Whether SIGTERM and SIGINT stop it; somebody else may want them.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, signals: bool = True) -> None:
         self.parts = parts
+        self._signals = (signal.SIGTERM, signal.SIGINT) if signals else ()
         self.web: WebServer | None = None
         self.scheduler: PollScheduler | None = None
         self.started = asyncio.Event()
@@ -64,7 +66,7 @@ class Daemon:
         """
         parts = self.parts
         loop = asyncio.get_running_loop()
-        with _signals(loop, self._stop):
+        with _handled(loop, self._signals, self._stop.set):
             await asyncio.to_thread(parts.open_store)
             self._workers = [
                 SinkWorker(
@@ -190,11 +192,13 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+def _handled(
+    loop: asyncio.AbstractEventLoop, numbers: Iterable[signal.Signals], handler: Callable[[], None]
+) -> Iterator[None]:
+    for number in numbers:
+        loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)

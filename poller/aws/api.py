@@ -98,7 +98,9 @@ class JobsApi:
             raise IncompleteScanError(message, reason=error.reason, code=error.code) from error
         items = response.get(self._kind.list_key)
         following = response.get("nextToken")
-        if not isinstance(items, list | None) or not isinstance(following, str | None):
+        # An empty list may be left out, but then nothing else stands in its place.
+        strange = items is None and response.keys() - {"nextToken", "ResponseMetadata"}
+        if strange or not isinstance(items, list | None) or not isinstance(following, str | None):
             message = f"page {number + 1} of {self._kind.list_operation} is not a list of jobs"
             raise IncompleteScanError(message, reason=AwsReason.MALFORMED)
         return Page(items=items or [], token=following or None, served_at=_served_at(response))

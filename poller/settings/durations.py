@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_WHOLE = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _LONGEST = timedelta(days=3650)
 
 
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> timedelta:
         ValueError: `text` is no duration, or is longer than ten years.
     """
     if not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d")
+        raise ValueError(f"{text!r} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f"{text!r} is longer than ten years")
@@ -46,7 +46,7 @@ def _validate(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not isinstance(value, str):
-        raise ValueError(
+        raise ValueError(  # noqa: TRY004 - pydantic reports this one with the key
             f"{value!r} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d"
         )
     return parse_duration(value.strip())

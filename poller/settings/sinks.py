@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from poller.settings.durations import Duration
+from poller.settings.durations import Duration, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_MAX = timedelta(hours=4)
 
 
 class Section(BaseModel):
@@ -16,22 +22,40 @@ class Section(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, data: Any) -> Any:
+        # Python counts True as 1, so `concurrency: true` would pass; as a text it is refused.
+        if not isinstance(data, dict):
+            return data
+        numbers = {name for name, field in cls.model_fields.items() if field.annotation in {int, float}}
+        return {
+            key: str(value) if isinstance(value, bool) and key in numbers else value
+            for key, value in data.items()
+        }
+
 
 class RetrySettings(Section):
     """When to try again after a failure: exponential, with full jitter."""
 
     initial: Duration = Field(default=timedelta(seconds=5), gt=timedelta(0))
     """The ceiling of the first wait; it doubles with every failure."""
-    max: Duration = Field(default=timedelta(hours=4), gt=timedelta(0))
+    max: Duration = Field(
+        default_factory=lambda data: max(_MAX, data.get("initial", _MAX)),
+        gt=timedelta(0),
+        json_schema_extra={"default": format_duration(_MAX)},
+    )
     """The ceiling never grows beyond this."""
     give_up_after: Duration = Field(default=timedelta(hours=80), ge=timedelta(0))
     """From the first failure to the dead letter. The default outlasts a weekend and a holiday."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> RetrySettings:
-        if self.initial > self.max:
-            raise ValueError("retry.initial is longer than retry.max")
-        return self
+    @field_validator("max")
+    @classmethod
+    def _ordered(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        initial = info.data.get("initial", value)
+        if value < initial:
+            raise ValueError(f"is shorter than retry.initial ({format_duration(initial)}); make it longer")
+        return value
 
 
 class SinkSettings(Section):
@@ -45,3 +69,7 @@ class SinkSettings(Section):
     """How many sends may be under way at once. Events of one job never are."""
     retry: RetrySettings = Field(default_factory=RetrySettings)
     """When to try again."""
+
+    def permissions(self) -> Mapping[str, Sequence[str]]:
+        """The IAM actions that sending needs, each with its resources; none but for AWS services."""
+        return {}

@@ -1,0 +1,46 @@
+"""What every command gets from the global options."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from poller.settings.schema import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The global options.
+
+    Args:
+        config: The configuration file.
+        level: The log level, if given.
+        form: The log format, if given.
+    """
+
+    config: Path | None = None
+    level: str | None = None
+    form: str | None = None
+
+    def settings(self) -> Settings:
+        """Read the configuration and set up logging by it.
+
+        Raises:
+            ConfigError: With every problem at once.
+        """
+        from poller.app.configuration import load_settings
+
+        settings = load_settings(self.config)
+        self.logging(settings.log.level, settings.log.format)
+        return settings
+
+    def logging(self, level: str = "info", form: str | None = None) -> None:
+        """Set up logging; the options go before what is given."""
+        from poller import logs
+
+        fallback = "console" if sys.stderr.isatty() else "json"
+        logs.configure(level=self.level or level, form=self.form or form or fallback)

@@ -1,0 +1,77 @@
+"""`run`, `once` and `migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from poller.app.daemon import Daemon
+from poller.app.once import rehearsal_database, run_once
+from poller.app.parts import Parts
+from poller.envelope import iso
+from poller.store import Database
+
+if TYPE_CHECKING:
+    from poller.cli.context import Context
+    from poller.store import Observation
+
+
+def run_daemon(context: Context) -> None:
+    """Run until stopped."""
+    settings = context.settings()
+
+    async def main() -> None:
+        await Daemon(Parts(settings)).run()
+
+    asyncio.run(main())
+
+
+def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
+    """Poll once; the exit code says whether every target was seen whole."""
+    settings = context.settings()
+    database = rehearsal_database(settings.store.url.get_secret_value()) if dry_run else None
+    parts = Parts(settings, database=database)
+    try:
+        outcome = asyncio.run(run_once(parts, drain=drain, rehearse=_show if dry_run else None))
+    finally:
+        parts.close()
+    verb = "would record" if dry_run else "recorded"
+    typer.echo(f"once: {verb} {outcome.events} events from {len(parts.targets)} targets", err=True)
+    for target in outcome.failed:
+        typer.echo(f"once: {target} could not be seen whole", err=True)
+    for sink, pending in outcome.pending.items():
+        typer.echo(f"once: {pending} deliveries are still owed to {sink}", err=True)
+    return 1 if outcome.failed else 0
+
+
+def _show(observation: Observation) -> None:
+    """Print one line of JSON about what would be recorded."""
+    change = observation.change
+    job = change.job
+    row = {
+        "event_id": observation.event.id if observation.event else None,
+        "job_arn": job.arn,
+        "job_name": job.name,
+        "previous_status": change.previous_status,
+        "status": job.status,
+        "outcome": job.outcome,
+        "submitted_at": iso(job.submitted_at),
+        "sinks": list(observation.sinks),
+    }
+    typer.echo(json.dumps(row))
+
+
+def run_migration(context: Context) -> None:
+    """Migrate the store, and say from where to where."""
+    settings = context.settings()
+    database = Database(settings.store.url.get_secret_value())
+    try:
+        database.prepare()
+        before, after = database.migrate()
+    finally:
+        database.close()
+    done = "is current" if before == after else f"migrated from {before or 'nothing'}"
+    typer.echo(f"{settings.store.display_url}: schema {after} {done}")

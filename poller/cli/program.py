@@ -1,0 +1,260 @@
+"""The command tree: names, options and help texts. The work is in the modules beside this one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poller import __version__
+from poller.cli.context import Context
+from poller.settings.durations import parse_duration
+
+
+class Level(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Form(StrEnum):
+    """How it is logged."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Which(StrEnum):
+    """Which schema to print."""
+
+    CONFIG = "config"
+    EVENT = "event"
+
+
+def _duration(value: str | timedelta) -> timedelta:
+    try:
+        return value if isinstance(value, timedelta) else parse_duration(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+_app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Tells you when Amazon Bedrock's asynchronous invocations and batch inference jobs change state.\n\n"
+    "Try it without AWS: `bedrock-poller demo`. Exit codes: 0 done, 1 failed, 2 wrong use or configuration. "
+    "`--config`, `--log-level` and `--log-format` may stand before or after the command.",
+)
+_sinks = typer.Typer(
+    no_args_is_help=True, help="Look at the configured sinks, test them, resume a parked one."
+)
+_app.add_typer(_sinks, name="sinks")
+
+
+@_app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="BEDROCK_POLLER_CONFIG",
+            help="The YAML file. Without one: current AWS credentials and region, both job kinds, SQLite, "
+            "events on standard output.",
+        ),
+    ] = None,
+    log_level: Annotated[Level | None, typer.Option(help="How much is logged, on standard error.")] = None,
+    log_format: Annotated[
+        Form | None, typer.Option(help="Default: console on a terminal, JSON otherwise.")
+    ] = None,
+) -> None:
+    context.obj = Context(config=config, level=log_level, form=log_format)
+
+
+@_app.command()
+def run(context: typer.Context) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    Polls every target in its rhythm, records every change of status, and delivers each to the sinks that the
+    routes name, at least once and in order. The first scan of a target is recorded in silence, unless
+    `poll.first_scan` is `emit`. Restart it at any time: what was owed is delivered then.
+    """
+    from poller.cli.operate import run_daemon
+
+    run_daemon(_context(context))
+
+
+@_app.command()
+def once(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be recorded; write and send nothing.")
+    ] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain/--no-drain", help="Deliver what is due, or leave it.")
+    ] = True,
+) -> None:
+    """Poll every target once, deliver what is due, and exit.
+
+    For cron, and for trying out a configuration. Exits with 1 if a target could not be seen whole; what was
+    seen is recorded all the same.
+    """
+    from poller.cli.operate import run_one_poll
+
+    raise typer.Exit(run_one_poll(_context(context), dry_run=dry_run, drain=drain))
+
+
+@_app.command()
+def demo(
+    context: typer.Context,
+    duration: Annotated[
+        timedelta,
+        typer.Option("--for", parser=_duration, metavar="DURATION", help="How long; `0s` until Ctrl-C."),
+    ] = timedelta(seconds=60),
+    jobs: Annotated[int, typer.Option(min=1, max=100_000, help="Jobs to submit, of both kinds.")] = 50,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster than real jobs.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Decides what the jobs do.")] = 1,
+) -> None:
+    """See it work, without AWS.
+
+    Starts a simulated Bedrock, the daemon, and a webhook receiver that verifies every signature; shows each
+    transition as it arrives; then says what was lost. Exits with 0 only if nothing was.
+    """
+    from poller.cli.trying import run_demo
+
+    raise typer.Exit(run_demo(_context(context), duration=duration, jobs=jobs, speed=speed, seed=seed))
+
+
+@_app.command()
+def simulate(
+    context: typer.Context,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 9478,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    jobs: Annotated[int, typer.Option(min=0, help="Jobs submitted in the first seconds.")] = 10,
+    history: Annotated[int, typer.Option(min=0, help="Jobs that had ended before.")] = 40,
+    rate: Annotated[float, typer.Option(min=0, help="New jobs a minute after that.")] = 20.0,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster than real jobs.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Decides what the jobs do.")] = 1,
+) -> None:
+    """Run a simulated Bedrock for any AWS SDK to talk to.
+
+    Point the SDK at it with `AWS_ENDPOINT_URL_BEDROCK` and `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, and give any
+    credentials. It lists, gets, starts, creates and stops jobs the way the service does, and submits some of
+    its own in whatever region is asked for.
+    """
+    from poller.cli.trying import run_simulator
+
+    run_simulator(
+        _context(context),
+        host=host,
+        port=port,
+        jobs=jobs,
+        history=history,
+        rate=rate,
+        speed=speed,
+        seed=seed,
+    )
+
+
+@_app.command("check-config")
+def check_config(context: typer.Context) -> None:
+    """Check the configuration, and name every problem at once.
+
+    Each problem is printed with its file, line and key, and what would be right. Nothing is started and AWS
+    is not called. Exits with 2 if there is a problem.
+    """
+    from poller.cli.configuring import check
+
+    check(_context(context))
+
+
+@_app.command()
+def schema(
+    which: Annotated[
+        Which, typer.Argument(help="The configuration's schema, or the events'.")
+    ] = Which.CONFIG,
+) -> None:
+    """Print a JSON Schema, for editors and for receivers."""
+    from poller.cli.configuring import print_schema
+
+    print_schema(which)
+
+
+@_app.command("iam-policy")
+def iam_policy(
+    context: typer.Context,
+    member: Annotated[
+        bool,
+        typer.Option("--member", help="The policy of the roles to be assumed, not of the daemon itself."),
+    ] = False,
+) -> None:
+    """Print the least IAM policy that the configuration needs.
+
+    Read-only for Bedrock. Targets with a role need two: the daemon's own policy, which lets it assume the
+    roles, and with `--member` the one that each role needs.
+    """
+    from poller.cli.configuring import print_policy
+
+    print_policy(_context(context), member=member)
+
+
+@_app.command()
+def migrate(context: typer.Context) -> None:
+    """Bring the store's schema to this version; `run` and `once` do so by themselves."""
+    from poller.cli.operate import run_migration
+
+    run_migration(_context(context))
+
+
+@_app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"bedrock-poller {__version__}")
+
+
+@_sinks.command("list")
+def sinks_list(context: typer.Context) -> None:
+    """List the configured sinks: type, what is owed to each, and whether it is parked."""
+    from poller.cli.sinking import list_sinks
+
+    list_sinks(_context(context))
+
+
+@_sinks.command("test")
+def sinks_test(context: typer.Context, name: Annotated[str, typer.Argument(help="The sink's name.")]) -> None:
+    """Send a sample event to one sink and say what came back.
+
+    Nothing is recorded. The event's type is `bedrock-poller.sink.test`, so a receiver can tell it apart.
+    """
+    from poller.cli.sinking import test_sink
+
+    raise typer.Exit(test_sink(_context(context), name))
+
+
+@_sinks.command("unpark")
+def sinks_unpark(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="The sink's name.")]
+) -> None:
+    """Resume a sink that was parked because its receiver said that it is gone; its events were kept."""
+    from poller.cli.sinking import unpark_sink
+
+    raise typer.Exit(unpark_sink(_context(context), name))
+
+
+def _context(context: typer.Context) -> Context:
+    found = context.obj
+    assert isinstance(found, Context)  # noqa: S101 - set by the callback above
+    return found
+
+
+program = typer.main.get_command(_app)
+"""The tree as a click command."""

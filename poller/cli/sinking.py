@@ -1,0 +1,90 @@
+"""`sinks list`, `sinks test` and `sinks unpark`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from poller import logs
+from poller.envelope import sample_event
+from poller.errors import ConfigError, DeliveryError, Problem
+from poller.sinks import registry
+from poller.store import Database, Outbox
+
+if TYPE_CHECKING:
+    from poller.cli.context import Context
+    from poller.settings.schema import Settings
+
+
+def list_sinks(context: Context) -> None:
+    """Print a table of the sinks."""
+    settings = context.settings()
+    database = _database(settings)
+    try:
+        outbox = Outbox(database)
+        backlog, parked = outbox.backlog(), outbox.parked()
+    finally:
+        database.close()
+    table = Table("sink", "type", "pending", "dead", "parked", box=None)
+    for name in sorted({*settings.sinks, *backlog}):
+        owed = backlog[name].states if name in backlog else {}
+        kind = settings.sinks[name].type if name in settings.sinks else "(not configured)"
+        table.add_row(name, kind, str(owed.get("pending", 0)), str(owed.get("dead", 0)), parked.get(name, ""))
+    Console().print(table)
+
+
+def test_sink(context: Context, name: str) -> int:
+    """Send a sample event; the exit code says whether it was taken."""
+    settings = context.settings()
+    _known(settings, name)
+    sink = registry.build(name, settings.sinks[name])
+    event = sample_event(name, datetime.now(UTC))
+
+    async def send() -> None:
+        try:
+            async with asyncio.timeout(settings.sinks[name].timeout.total_seconds()):
+                await sink.send([event])
+        finally:
+            await sink.close()
+
+    try:
+        asyncio.run(send())
+    except DeliveryError as error:
+        typer.echo(f"{name}: failed ({error.reason}): {logs.strike(str(error))}", err=True)
+        return 1
+    except TimeoutError:
+        typer.echo(f"{name}: failed (timeout): no answer in time", err=True)
+        return 1
+    typer.echo(f"{name}: took event {event.id}", err=True)
+    return 0
+
+
+def unpark_sink(context: Context, name: str) -> int:
+    """Resume a parked sink; the exit code says whether it was parked."""
+    settings = context.settings()
+    _known(settings, name)
+    database = _database(settings)
+    try:
+        freed = Outbox(database).unpark(name)
+    finally:
+        database.close()
+    typer.echo(f"{name}: {'resumed' if freed else 'was not parked'}")
+    return 0 if freed else 1
+
+
+def _database(settings: Settings) -> Database:
+    database = Database(settings.store.url.get_secret_value())
+    database.prepare()
+    database.migrate()
+    return database
+
+
+def _known(settings: Settings, name: str) -> None:
+    if name not in settings.sinks:
+        known = ", ".join(sorted(settings.sinks))
+        raise ConfigError([Problem(f"sinks.{name}", f"there is no such sink; there are: {known}")])

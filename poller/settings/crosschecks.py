@@ -1,0 +1,123 @@
+"""What only several settings together can get wrong: names that nothing has, and targets that overlap.
+
+Runs on the parts that are valid by themselves, so that one wrong section does not hide what is wrong between
+the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from poller.model import Outcome
+from poller.settings.values import is_glob, looks_like_region
+from poller.settings.wording import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from poller.settings.places import Location
+    from poller.settings.schema import RouteSettings, TargetSettings
+
+_ACCOUNT_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What can be checked together.
+
+    Args:
+        targets: The valid ones, by their index.
+        routes: The valid ones, by their index.
+        sink_names: Of all sinks, valid or not; `None` if they are not known.
+        target_names: Of all targets, likewise.
+        kinds: The statuses of each job kind.
+    """
+
+    targets: Mapping[int, TargetSettings]
+    routes: Mapping[int, RouteSettings]
+    sink_names: Collection[str] | None
+    target_names: Collection[str] | None
+    kinds: Mapping[str, Collection[str]]
+
+
+def check(parts: Parts) -> Iterator[tuple[Location, str]]:
+    """Find what does not fit together: the location, and what is wrong there."""
+    yield from _names_unique(parts.targets)
+    yield from _watched_once(parts.targets)
+    for index, route in parts.routes.items():
+        yield from _route(("routes", index), route, parts)
+
+
+def _names_unique(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Location, str]]:
+    first: dict[str, int] = {}
+    for index, target in targets.items():
+        if target.name in first:
+            other = first[target.name]
+            yield (
+                ("targets", index, "name"),
+                f"{target.name!r} is the name of targets[{other}] too; rename one",
+            )
+        first.setdefault(target.name, index)
+
+
+def _watched_once(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Location, str]]:
+    """Two targets that show the same jobs would announce each of them twice."""
+    seen: dict[tuple[str | None, str | None, str | None, str], int] = {}
+    for index, target in targets.items():
+        clashes: dict[int, list[str]] = {}
+        for region in target.regions or (None,):
+            for kind in target.kinds:
+                key = (target.profile, target.role_arn, region, kind)
+                if key in seen:
+                    clashes.setdefault(seen[key], []).append(f"{kind} in {region or 'the current region'}")
+                seen.setdefault(key, index)
+        for other, watched in clashes.items():
+            whose = "twice" if other == index else f"with the same credentials as targets[{other}]"
+            what = ", ".join(dict.fromkeys(watched))
+            yield ("targets", index), f"watches {what} {whose}, which announces each job twice; remove one"
+
+
+def _route(at: Location, route: RouteSettings, parts: Parts) -> Iterator[tuple[Location, str]]:
+    for index, sink in enumerate(route.sinks):
+        if parts.sink_names is not None and sink not in parts.sink_names:
+            yield (*at, "sinks", index), choose(sink, parts.sink_names, what="sink")
+    conditions = route.match.conditions
+    kinds = conditions.get("kind", ("*",))
+    statuses = {
+        status
+        for kind, known in parts.kinds.items()
+        if any(fnmatchcase(kind, pattern) for pattern in kinds)
+        for status in known
+    }
+    # A kind that does not exist is reported by itself.
+    statuses = statuses or {status for known in parts.kinds.values() for status in known}
+    closed: dict[str, tuple[Collection[str], str]] = {
+        "kind": (parts.kinds, "job kind"),
+        "outcome": (["", *Outcome], "outcome"),
+    }
+    if parts.target_names is not None:
+        closed["target"] = (parts.target_names, "target")
+    for key, patterns in conditions.items():
+        for index, pattern in enumerate(patterns):
+            where = (*at, "match", key, index)
+            if key in closed:
+                known, what = closed[key]
+                if not any(fnmatchcase(each, pattern) for each in known):
+                    yield where, choose(pattern, [each for each in known if each], what=what)
+            elif (wrong := _open(key, pattern, statuses)) is not None:
+                yield where, wrong
+
+
+def _open(key: str, pattern: str, statuses: Collection[str]) -> str | None:
+    """Check a value whose set may grow without this program; a glob passes."""
+    if is_glob(pattern):
+        return None
+    if key == "status" and pattern not in statuses:
+        return choose(pattern, statuses, what="status of these jobs")
+    if key == "region" and not looks_like_region(pattern):
+        return f"{pattern!r} is not the name of an AWS region; write one such as eu-west-1, or a glob"
+    if key == "account" and not (len(pattern) == _ACCOUNT_DIGITS and pattern.isdecimal()):
+        return f"{pattern!r} is no AWS account ID; write its 12 digits, or a glob"
+    return None

@@ -1,0 +1,127 @@
+"""Reads the configuration, or says everything that is wrong with it.
+
+Whoever fixes a file wants to fix it once. So nothing stops at the first problem: the file is read with its
+lines, the environment is put over it, pydantic checks every section, and what is valid is checked against
+each other even if other parts are not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from poller.errors import ConfigError
+from poller.settings.crosschecks import Parts, check
+from poller.settings.document import Document, read_document
+from poller.settings.environment import overlay
+from poller.settings.places import Places
+from poller.settings.reference import Reference, json_schema
+from poller.settings.schema import configuration
+from poller.settings.store_url import default_url
+from poller.settings.wording import explain, genuine, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from poller.errors import Problem
+    from poller.settings.places import Location
+    from poller.settings.schema import Settings
+    from poller.settings.sinks import SinkSettings
+
+
+def load(
+    path: Path | None,
+    *,
+    sink_types: Mapping[str, type[SinkSettings]],
+    kinds: Mapping[str, frozenset[str]],
+    environ: Mapping[str, str],
+) -> Settings:
+    """Read the configuration from a file, if there is one, and the environment, which goes before it.
+
+    Args:
+        path: The YAML file; `None` for defaults and the environment alone.
+        sink_types: Settings class by the sink's `type`.
+        kinds: The statuses of each job kind, by its name.
+        environ: The environment; variables that begin with `BEDROCK_POLLER_` are settings.
+
+    Raises:
+        ConfigError: Something is wrong; its `problems` are all there are, in the order of the file.
+    """
+    model = configuration(sink_types, kinds)
+    document = read_document(path) if path is not None else Document({}, Places())
+    settings = _settings(document, model, kinds, environ) if document.readable else None
+    if settings is None or document.problems:
+        raise ConfigError(sorted(document.problems, key=_order))
+    return settings
+
+
+def _order(problem: Problem) -> tuple[bool, int, str]:
+    """The file from top to bottom, then the environment."""
+    return problem.line is None, problem.line or 0, problem.where
+
+
+def _settings(
+    document: Document,
+    model: type[Settings],
+    kinds: Mapping[str, frozenset[str]],
+    environ: Mapping[str, str],
+) -> Settings | None:
+    overlay(document, model, environ)
+    # A section whose lines are all commented out is an empty one.
+    data = {key: value for key, value in document.data.items() if value is not None}
+    store = data.setdefault("store", {})
+    if isinstance(store, dict) and "url" not in store:
+        try:
+            store["url"] = default_url(environ).get_secret_value()
+        except ValueError as error:
+            document.problems.append(document.places.problem(("store", "url"), str(error)))
+            store["url"] = "sqlite:////nowhere"
+    wrong: set[Location] = set()
+    settings = None
+    try:
+        settings = model.model_validate(data)
+    except ValidationError as error:
+        reference = Reference(json_schema(model))
+        document.problems.extend(explain(error, data, document.places, reference))
+        wrong = {locate(detail["loc"], data)[:2] for detail in genuine(error, data)}
+    for location, what in check(_parts(data, wrong, model, kinds)):
+        document.problems.append(document.places.problem(locate(location, data), what))
+    return settings
+
+
+def _parts(
+    data: Mapping[str, Any],
+    wrong: Collection[Location],
+    model: type[Settings],
+    kinds: Mapping[str, frozenset[str]],
+) -> Parts:
+    """Take the entries without problems of their own, and the names of all entries."""
+    valid: dict[str, dict[int, Any]] = {}
+    for section in ("targets", "routes"):
+        field = model.model_fields[section]
+        entries = data.get(section, field.default)
+        usable = isinstance(entries, list | tuple) and (section,) not in wrong
+        indices = [index for index in range(len(entries)) if (section, index) not in wrong] if usable else []
+        adapter: TypeAdapter[Any] = TypeAdapter(field.annotation or Any)
+        valid[section] = dict(
+            zip(indices, adapter.validate_python([entries[each] for each in indices]), strict=True)
+        )
+    sinks = data.get("sinks", model.model_fields["sinks"].default)
+    return Parts(
+        targets=valid["targets"],
+        routes=valid["routes"],
+        sink_names=list(sinks) if isinstance(sinks, dict) else None,
+        target_names=_names(data.get("targets", model.model_fields["targets"].default)),
+        kinds=kinds,
+    )
+
+
+def _names(targets: Any) -> list[str] | None:
+    """The names of all targets; `None` if one cannot be read, because a route may mean that one."""
+    if not isinstance(targets, list | tuple):
+        return None
+    names = [target.get("name") if isinstance(target, dict) else None for target in targets]
+    texts = [name for name in names if isinstance(name, str)]
+    return texts if len(texts) == len(names) else None

@@ -1,0 +1,84 @@
+"""The address of the database: which ones are accepted, where the default one lies, how it is shown.
+
+An address may carry a password, so the setting is a `SecretStr`; what logs and pages may show is `displayed`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, SecretStr, WithJsonSchema
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ACCEPTED = ("sqlite", "postgresql", "postgresql+psycopg")
+_FORMS = "sqlite:////absolute/path.db or postgresql://user@host/database"
+
+
+def default_url(environ: Mapping[str, str]) -> SecretStr:
+    """Where the SQLite file lies if nothing is configured.
+
+    In systemd's `$STATE_DIRECTORY`, else in `$XDG_STATE_HOME/bedrock-poller`, else in
+    `~/.local/state/bedrock-poller`.
+
+    Raises:
+        ValueError: There is no home directory to fall back on.
+    """
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return SecretStr(f"sqlite:///{Path(given) / 'poller.db'}")
+    # The XDG specification has relative paths ignored.
+    state = environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(state):  # noqa: PTH117 - an empty text is no path
+        home = Path(environ.get("HOME") or "~").expanduser()
+        state = str(home / ".local" / "state")
+    if not os.path.isabs(state):  # noqa: PTH117 - the same
+        raise ValueError(f"has no default, because there is no home directory; set it, such as {_FORMS}")
+    return SecretStr(f"sqlite:///{Path(state) / 'bedrock-poller' / 'poller.db'}")
+
+
+def displayed(url: SecretStr) -> str:
+    """Return the address without its password and its options, for logs and pages."""
+    return make_url(url.get_secret_value()).set(query={}).render_as_string(hide_password=True)
+
+
+def _check(url: SecretStr) -> SecretStr:
+    text = url.get_secret_value()
+    scheme = text.partition("://")[0]
+    if scheme not in _ACCEPTED:
+        raise ValueError(f"is not the address of a supported database; write {_FORMS}")
+    try:
+        database = make_url(text).database
+    except (ArgumentError, ValueError):
+        database = None
+        malformed = True
+    else:
+        malformed = False
+    # Outside of the `except`, because the parser's own error quotes parts of the address.
+    if malformed:
+        raise ValueError(
+            f"cannot be read as an address; write {_FORMS}, and %-encode special characters in the password"
+        )
+    if scheme == "sqlite" and database in (None, "", ":memory:"):
+        raise ValueError("names no file, and a database in memory forgets; write sqlite:////absolute/path.db")
+    return url
+
+
+StoreUrl = Annotated[
+    SecretStr,
+    AfterValidator(_check),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "password",
+            "writeOnly": True,
+            "pattern": r"^(sqlite|postgresql(\+psycopg)?)://",
+        }
+    ),
+]
+"""The address of a supported database, kept out of logs because it may carry a password."""

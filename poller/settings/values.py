@@ -1,0 +1,130 @@
+"""The types of single settings, each with a message that says what would be right.
+
+A message begins with a verb, because it is printed after the setting's key: `web.listen: must be …`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+
+from poller.settings.secrets import SecretFile, read_secret_file
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_LARGEST_PORT = 65535
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
+_ALPHABET = "2 to 1224 letters, digits and any of _+=,.@:/-"
+"""What sts:AssumeRole takes."""
+_ONE = {"type": "string"}
+
+
+def looks_like_region(text: str) -> bool:
+    """Whether a text has the shape of an AWS region's name; which ones exist changes too often to check."""
+    return _REGION.fullmatch(text) is not None
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a pattern can match more than its own text."""
+    return any(character in pattern for character in "*?[")
+
+
+def check_external_id(text: str) -> str:
+    """Return a usable external ID unchanged.
+
+    Raises:
+        ValueError: AWS would refuse it. The message does not hold it.
+    """
+    if not _EXTERNAL_ID.fullmatch(text):
+        raise ValueError(f"is no external ID; AWS takes {_ALPHABET}")
+    return text
+
+
+def _external_id(value: SecretStr) -> SecretStr:
+    check_external_id(value.get_secret_value())
+    return value
+
+
+def _external_id_file(path: Path) -> Path:
+    if not _EXTERNAL_ID.fullmatch(read_secret_file(path)):
+        raise ValueError(f"{path} holds no external ID; AWS takes {_ALPHABET}")
+    return path
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("is not a usable name; write 1 to 63 letters, digits, - or _")
+    return value
+
+
+def _region(value: str) -> str:
+    if not looks_like_region(value):
+        raise ValueError(f"{value!r} is not the name of an AWS region; write one such as eu-west-1")
+    return value
+
+
+def _role(value: str) -> str:
+    if not _ROLE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is not the ARN of a role; write one such as arn:aws:iam::111111111111:role/reader"
+        )
+    return value
+
+
+def _listen(value: str) -> str:
+    match = _LISTEN.fullmatch(value)
+    if not match or int(match[2]) > _LARGEST_PORT:
+        raise ValueError(
+            f"{value!r} is no address to listen on; write host:port, such as 127.0.0.1:9477 or [::]:9477, "
+            "or null for no web server"
+        )
+    return value
+
+
+def _described(pattern: re.Pattern[str]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern.pattern}$"})
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    values = value if isinstance(value, list | tuple) else [value]
+    # An account ID without quotes is a number in YAML; one that starts with 0 is read as text anyway.
+    return [str(each) if type(each) is int else each for each in values]
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""What an operator calls a target or a sink: safe as a metric's label and in a shell."""
+
+Region = Annotated[str, AfterValidator(_region), _described(_REGION)]
+"""An AWS region."""
+
+RoleArn = Annotated[str, AfterValidator(_role), _described(_ROLE)]
+"""The ARN of an IAM role, in any partition."""
+
+ExternalId = Annotated[SecretStr, AfterValidator(_external_id)]
+"""An external ID of sts:AssumeRole, kept out of logs."""
+
+ExternalIdFile = Annotated[SecretFile, AfterValidator(_external_id_file)]
+"""The path of a file that holds one."""
+
+Listen = Annotated[str, AfterValidator(_listen), _described(_LISTEN)]
+"""Host and port, an IPv6 address in brackets."""
+
+Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
+"""The severity of a log line, in small letters or capitals."""
+
+Patterns = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
+]
+"""One glob pattern or several; a single text is a list of one."""

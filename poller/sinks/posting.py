@@ -1,0 +1,338 @@
+"""One POST to a receiver that may be slow, wrong, endless or hostile; shared by every sink that speaks HTTP.
+
+The receiver can cost no more than the deadline and the caps below. It is told nothing but the event: no
+cookies, no redirects, no proxy from the environment. Its answer is not decompressed. What it did becomes one
+`DeliveryError` with a reason from the closed set; the URL beyond its host, the headers and the signatures
+stay out of it, and so do the exceptions of the library, whose messages quote them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from yarl import URL
+
+from poller import __version__
+from poller.errors import DeliveryError, DeliveryReason
+from poller.settings.durations import format_duration
+from poller.settings.sinks import SinkSettings
+from poller.sinks.credentials import check_header_names, check_header_value, read_header
+from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
+from poller.sinks.http_status import classify, excerpt_of, parse_http_date, parse_retry_after
+from poller.sinks.threads import DaemonThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+
+LARGEST_ANSWER: Final = 64 * 1024
+"""Bytes of an answer's body that are read; then the connection is closed, and the status counts."""
+
+LARGEST_HEADER: Final = 8190
+"""Bytes of one line of an answer's head."""
+
+MOST_HEADERS: Final = 100
+"""Lines of an answer's head."""
+
+_SHORTEST_SECRET_PART = 6  # shorter parts of a URL or a header are words such as `v1` or `Basic`
+_LARGE_BODY = 1024 * 1024
+
+
+class HttpSettings(SinkSettings):
+    """What every sink has that posts to a URL of the operator's choice."""
+
+    url: SecretStr
+    """Where to post: http or https. Beyond its host it is treated as a secret."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    """Further request headers, such as `authorization`."""
+    header_files: dict[str, Path] = Field(default_factory=dict)
+    """Further request headers whose values are read from files, anew at every attempt."""
+    ca_file: Path | None = None
+    """Trust the certificate authorities in this PEM file, instead of the system's."""
+    allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
+    """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
+    deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
+    """Never dial addresses in these networks. Link-local and metadata addresses never are."""
+
+    @property
+    def safe_url(self) -> str:
+        """Scheme, host and port: what may be shown of the URL."""
+        return str(_parse(self.url.get_secret_value()).origin())
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether an attempt reads files, which does not belong on the loop."""
+        return bool(self.header_files)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        _parse(url.get_secret_value())
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for value in headers.values():
+            check_header_value(value.get_secret_value())
+        return headers
+
+    @field_validator("header_files")
+    @classmethod
+    def _check_header_files(cls, files: dict[str, Path]) -> dict[str, Path]:
+        for path in files.values():
+            read_header(path)
+        return files
+
+    @field_validator("ca_file")
+    @classmethod
+    def _check_ca_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _trust(path)
+        return path
+
+    @model_validator(mode="after")
+    def _check_together(self) -> HttpSettings:
+        names = [*self.headers, *self.header_files]
+        check_header_names(names)
+        if _parse(self.url.get_secret_value()).user and "authorization" in map(str.lower, names):
+            raise ValueError("the url holds credentials, and the header authorization is configured as well")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt adds to the request.
+
+    Args:
+        headers: Its own headers, such as a signature.
+        secrets: What must not be shown if the receiver echoes it; the configured values that were not read
+            from a file are known already.
+    """
+
+    headers: Mapping[str, str]
+    secrets: Sequence[str] = ()
+
+
+class Poster:
+    """Posts to one URL over connections that are kept alive.
+
+    Args:
+        name: The sink's name, for its threads.
+        settings: Where and how.
+    """
+
+    def __init__(self, name: str, settings: HttpSettings) -> None:
+        self._name = f"sink-{name}"
+        self._settings = settings
+        self._receiver = settings.safe_url
+        url = _parse(settings.url.get_secret_value())
+        self._url = url.with_user(None)
+        configured = {key.lower(): value.get_secret_value() for key, value in settings.headers.items()}
+        configured.update(_basic_auth(url))
+        self._headers = {
+            "user-agent": f"bedrock-poller/{__version__}",
+            "accept-encoding": "identity",
+            **configured,
+        }
+        self._secrets = (*_secrets_of_url(url), *_secrets_of_headers(configured.values()))
+        self._threads = DaemonThreads(self._name, 1)
+        self._resolver = Resolver(self._name)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, body: bytes, content_type: str, compose: Callable[[], Attempt]) -> None:
+        """Send `body`; returning means that the receiver answered 2xx.
+
+        Args:
+            body: Exactly what is sent.
+            content_type: Its media type.
+            compose: Makes this attempt's part of the request, and may raise ValueError with a message fit to
+                be shown. Called in a thread if the settings name files to read.
+
+        Raises:
+            DeliveryError: The receiver did not take it.
+        """
+        try:
+            async with asyncio.timeout(self._settings.timeout.total_seconds()):
+                attempt = await self._compose(compose)
+                await self._exchange(body, {**attempt.headers, "content-type": content_type}, attempt.secrets)
+        except (aiohttp.ClientError, OSError) as error:
+            # `from None`: a library's message may quote the URL, and a traceback shows the whole chain.
+            raise _translate(error, self._receiver, self._settings.timeout) from None
+
+    async def close(self) -> None:
+        """Close the connections. Repeating it does no harm."""
+        self._threads.close()
+        if self._session is not None:
+            await self._session.close()
+        await self._resolver.close()
+
+    async def _compose(self, compose: Callable[[], Attempt]) -> Attempt:
+        def read() -> Attempt:
+            attempt = compose()
+            headers = {key.lower(): read_header(path) for key, path in self._settings.header_files.items()}
+            return Attempt(
+                {**headers, **attempt.headers}, [*attempt.secrets, *_secrets_of_headers(headers.values())]
+            )
+
+        try:
+            return await self._threads.run(read) if self._settings.reads_files else read()
+        except ValueError as error:
+            raise DeliveryError(str(error), reason=DeliveryReason.CREDENTIALS) from None
+
+    async def _exchange(self, body: bytes, headers: dict[str, str], secrets: Sequence[str]) -> None:
+        response = await self._open().post(
+            self._url,
+            # Raw bytes go out in one piece with the head; large ones are fed, so that the loop can breathe.
+            data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
+            headers={**self._headers, **headers},
+            allow_redirects=False,
+        )
+        try:
+            answer = bytearray()
+            while len(answer) < LARGEST_ANSWER and (piece := await response.content.read(LARGEST_ANSWER)):
+                answer += piece
+        finally:
+            # After the end of the answer this keeps the connection for the next post; before it, it ends it.
+            response.close()
+        now = parse_http_date(response.headers.get("date")) or datetime.now(tz=UTC)
+        failure = classify(
+            response.status,
+            receiver=self._receiver,
+            retry_after=parse_retry_after(response.headers.get("retry-after"), now),
+            excerpt=excerpt_of(bytes(answer), [*self._secrets, *secrets]),
+        )
+        if failure is not None:
+            raise failure
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            settings = self._settings
+            try:
+                trust = True if settings.ca_file is None else _trust(settings.ca_file)
+            except ValueError as error:
+                raise DeliveryError(str(error), reason=DeliveryReason.TLS) from None
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    ssl=trust,
+                    limit=settings.concurrency,
+                    resolver=self._resolver,
+                    socket_factory=guarded_socket(allow=settings.allow_networks, deny=settings.deny_networks),
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=None
+                ),  # the deadline above covers it all
+                auto_decompress=False,
+                trust_env=False,
+                max_line_size=LARGEST_HEADER,
+                max_field_size=LARGEST_HEADER,
+                max_headers=MOST_HEADERS,
+            )
+        return self._session
+
+
+def _translate(error: Exception, receiver: str, timeout: timedelta) -> DeliveryError:
+    """Turn whatever a request can raise into a `DeliveryError`; most specific first."""
+    # aiohttp wraps what the socket said, except during a transfer.
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    detail = ""
+    match error:
+        case TimeoutError():
+            reason, what = DeliveryReason.TIMEOUT, f"no full answer within {format_duration(timeout)}"
+        case aiohttp.ClientConnectorDNSError():
+            reason, what, detail = DeliveryReason.DNS, "the name does not resolve", _strerror(cause)
+        case ssl.SSLError() | aiohttp.ClientSSLError():
+            reason, what = DeliveryReason.TLS, "no trusted TLS connection"
+            detail = getattr(cause, "verify_message", None) or _strerror(cause)
+        case aiohttp.ClientConnectorError() if isinstance(cause, BlockedAddressError):
+            reason, what = DeliveryReason.BLOCKED_ADDRESS, f"{cause.address} must not be dialled"
+        case aiohttp.ClientConnectorError():
+            reason, what, detail = DeliveryReason.CONNECT, "cannot connect", _strerror(cause)
+        case aiohttp.ClientResponseError():
+            reason, what = DeliveryReason.RESPONSE, "the answer is not HTTP, or its head is too large"
+        case aiohttp.ClientPayloadError():
+            reason, what = DeliveryReason.RESPONSE, "the answer was cut short"
+        case _:
+            reason, what = DeliveryReason.RESPONSE, "the connection was closed before the answer"
+    message = f"{receiver}: {what}" + (f": {excerpt_of(detail.encode())}" if detail else "")
+    return DeliveryError(message, reason=reason)
+
+
+def _strerror(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _parse(text: str) -> URL:
+    """Parse a receiver's URL.
+
+    Raises:
+        ValueError: It is none; the message does not show it.
+    """
+    if any(not character.isprintable() or character.isspace() for character in text):
+        raise ValueError("a url holds no white space and no control characters")
+    try:
+        url = URL(text)
+        valid = url.scheme in {"http", "https"} and bool(url.host) and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("not a url to post to; write https://host/path or http://host:port/path")
+    host = url.host or ""
+    if host.replace(".", "").isdigit() and not _is_ipv4(host):
+        raise ValueError("the host of the url is a number; write an IPv4 address as four decimal parts")
+    return url
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        return str(IPv4Address(host)) == host
+    except ValueError:
+        return False
+
+
+def _trust(path: Path) -> ssl.SSLContext:
+    """Make a TLS context that trusts the authorities in `path` and nobody else.
+
+    Raises:
+        ValueError: The file cannot be read or holds no certificate; the message names it.
+    """
+    try:
+        context = ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no certificates in PEM form") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _basic_auth(url: URL) -> dict[str, str]:
+    if url.user is None and url.password is None:
+        return {}
+    token = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+    return {"authorization": f"Basic {token}"}
+
+
+def _secrets_of_url(url: URL) -> list[str]:
+    whole = [str(url), str(url.with_user(None)), url.raw_path_qs, url.path_qs, url.raw_path, url.path]
+    parts = [*url.parts, *url.raw_parts, *url.query.values()]
+    return [
+        *(secret for secret in (url.user, url.password, url.raw_user, url.raw_password) if secret),
+        *(secret for secret in (*whole, *parts) if len(secret) >= _SHORTEST_SECRET_PART),
+    ]
+
+
+def _secrets_of_headers(values: Iterable[str]) -> list[str]:
+    parts = [part for value in values for part in value.split() if len(part) >= _SHORTEST_SECRET_PART]
+    return [*values, *parts]

@@ -1,0 +1,156 @@
+"""Which sinks there are: ours in a dict, those of other packages by entry point.
+
+A class is imported when it is first asked for, so that a daemon that only logs never loads the AWS SDK. A
+package's broken sink is a problem with a name, reported when the configuration is read; it takes down
+nothing else.
+
+A third party's `pyproject.toml`:
+
+    [project.entry-points."bedrock_poller.sinks"]
+    carrier-pigeon = "pigeons.bedrock:PigeonSink"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, get_args
+
+from poller.errors import ConfigError, Problem
+from poller.settings.sinks import SinkSettings
+from poller.sinks.contract import Sink
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "bedrock_poller.sinks"
+"""The entry-point group of third-party sinks."""
+
+BUILT_IN = {
+    "log": "poller.sinks.log:LogSink",
+    "sns": "poller.sinks.sns:SnsSink",
+    "webhook": "poller.sinks.webhook:WebhookSink",
+}
+"""Every sink of this package: the `type` in the configuration, and where its class is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ThirdParty:
+    points: dict[str, EntryPoint] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def names() -> list[str]:
+    """Every `type` that can be configured, without importing any of them."""
+    return sorted({*BUILT_IN, *_third_party().points})
+
+
+def sink_type(name: str) -> type[Sink[Any]]:
+    """The class behind one `type`.
+
+    Raises:
+        ConfigError: There is no such sink, or the package it comes from is broken.
+    """
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        loaded: type[Sink[Any]] = getattr(import_module(module), attribute)
+        return loaded
+    point = _third_party().points.get(name)
+    if point is None:
+        raise ConfigError([Problem("", f"there is no sink of type {name!r}; there are {', '.join(names())}")])
+    return _load(point)
+
+
+def sink_types() -> dict[str, type[Sink[Any]]]:
+    """Every sink that can be loaded, by `type`; `problems` tells about the others."""
+    found = {}
+    for name in names():
+        try:
+            found[name] = sink_type(name)
+        except ConfigError:
+            continue
+    return found
+
+
+def settings_types() -> dict[str, type[SinkSettings]]:
+    """The settings class of every sink that can be loaded, by `type`."""
+    return {name: loaded.settings_type for name, loaded in sink_types().items()}
+
+
+def problems() -> list[Problem]:
+    """What is wrong with the third-party sinks that are installed, each naming its package."""
+    found = list(_third_party().problems)
+    for point in _third_party().points.values():
+        try:
+            _load(point)
+        except ConfigError as error:
+            found.extend(error.problems)
+    return found
+
+
+def build(name: str, settings: SinkSettings) -> Sink[Any]:
+    """Make the sink that `settings` describe.
+
+    Args:
+        name: Its name in the configuration.
+        settings: Its validated settings; their `type` says which class.
+
+    Raises:
+        ConfigError: As `sink_type`, or a third party's class cannot be made.
+    """
+    loaded = sink_type(settings.type)
+    try:
+        return loaded(name, settings)
+    except Exception as error:
+        if settings.type in BUILT_IN:
+            raise
+        raise ConfigError(
+            [Problem(f"sinks.{name}", f"a sink of type {settings.type!r} cannot be made: {_name_of(error)}")]
+        ) from error
+
+
+@cache
+def _third_party() -> _ThirdParty:
+    found = _ThirdParty()
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _package(point))):
+        if point.name in BUILT_IN:
+            found.problems.append(_problem(point, "has the name of a built-in sink and is ignored"))
+        elif (other := found.points.get(point.name)) is None:
+            found.points[point.name] = point
+        elif point.value != other.value:
+            found.problems.append(
+                _problem(point, f"has the name of a sink of package {_package(other)} and is ignored")
+            )
+    return found
+
+
+@cache
+def _load(point: EntryPoint) -> type[Sink[Any]]:
+    try:
+        loaded = point.load()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            [_problem(point, f"cannot be imported from {point.value}: {_name_of(error)}")]
+        ) from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Sink)):
+        raise ConfigError([_problem(point, f"is {point.value}, which is no subclass of Sink")])
+    settings = getattr(loaded, "settings_type", None)
+    if not (isinstance(settings, type) and issubclass(settings, SinkSettings)):
+        raise ConfigError([_problem(point, "lacks a settings_type derived from SinkSettings")])
+    if get_args(settings.model_fields["type"].annotation) != (point.name,):
+        raise ConfigError([_problem(point, f'needs settings with type: Literal["{point.name}"]')])
+    return loaded
+
+
+def _problem(point: EntryPoint, what: str) -> Problem:
+    return Problem("", f"the sink {point.name!r} of package {_package(point)} {what}")
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.module
+
+
+def _name_of(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

@@ -1,0 +1,104 @@
+"""Posts every event to a URL, signed after Standard Webhooks (https://www.standardwebhooks.com).
+
+The receiver gets the CloudEvents envelope as `application/cloudevents+json`, the event's id as `webhook-id`,
+the time of the attempt and a signature with every configured secret, so that a secret can be rotated without
+a gap: add the new one, switch the receivers, remove the old one. Without a secret nothing is signed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the program runs
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from standardwebhooks import Webhook
+
+from poller.sinks.contract import Sink
+from poller.sinks.credentials import read_signing_secrets, signing_key
+from poller.sinks.posting import Attempt, HttpSettings, Poster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poller.model import Event
+
+CONTENT_TYPE = "application/cloudevents+json"
+"""The media type of a CloudEvents envelope in structured mode."""
+
+
+class WebhookSettings(HttpSettings):
+    """Events as signed POST requests."""
+
+    type: Literal["webhook"] = "webhook"
+    """Which sink this is."""
+    secrets: list[SecretStr] = Field(default_factory=list)
+    """Sign with these secrets, each `whsec_` and a key in base64; `openssl rand -base64 32` makes a key."""
+    secret_file: Path | None = None
+    """Sign with the secrets in this file, one a line. It is read anew at every attempt."""
+    secret_files: list[Path] = Field(default_factory=list)
+    """Sign with the secrets in these files as well."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that holds signing secrets."""
+        return tuple(filter(None, (self.secret_file, *self.secret_files)))
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether an attempt reads files."""
+        return bool(self.files) or super().reads_files
+
+    @field_validator("secrets")
+    @classmethod
+    def _check_secrets(cls, secrets: list[SecretStr]) -> list[SecretStr]:
+        for secret in secrets:
+            signing_key(secret.get_secret_value())
+        return secrets
+
+    @field_validator("secret_file", "secret_files")
+    @classmethod
+    def _check_files(cls, given: Path | list[Path] | None) -> Path | list[Path] | None:
+        for path in given if isinstance(given, list) else filter(None, [given]):
+            read_signing_secrets(path)
+        return given
+
+
+class WebhookSink(Sink[WebhookSettings]):
+    """One POST per event."""
+
+    settings_type = WebhookSettings
+
+    def __init__(self, name: str, settings: WebhookSettings) -> None:
+        super().__init__(name, settings)
+        self._poster = Poster(name, settings)
+
+    async def send(self, events: Sequence[Event]) -> None:
+        """Post the event; any 2xx means that the receiver has it.
+
+        Raises:
+            DeliveryError: As `Poster.post`, or a file of secrets cannot be read.
+        """
+        (event,) = events
+        await self._poster.post(event.body, CONTENT_TYPE, partial(self._sign, event))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._poster.close()
+
+    def _sign(self, event: Event) -> Attempt:
+        now = datetime.now(tz=UTC)
+        secrets = [secret.get_secret_value() for secret in self.settings.secrets]
+        for path in self.settings.files:
+            secrets.extend(read_signing_secrets(path))
+        headers = {"webhook-id": event.id, "webhook-timestamp": str(int(now.timestamp()))}
+        body = event.body.decode()
+        signatures = [
+            Webhook(signing_key(secret)).sign(event.id, now, body) for secret in dict.fromkeys(secrets)
+        ]
+        if signatures:
+            headers["webhook-signature"] = " ".join(signatures)
+        return Attempt(
+            headers, [*secrets, *(secret.removeprefix("whsec_") for secret in secrets), *signatures]
+        )

@@ -1,0 +1,147 @@
+"""Reads the store for people: the commands and the API that list and show what is in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from poller.envelope import iso
+from poller.store.tables import deliveries, events, from_micros, jobs, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from poller.store.database import Database
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to list.
+
+    Args:
+        limit: How many rows at most, newest first.
+        equal: Column names and the value each must have; `None` values do not select.
+    """
+
+    limit: int = 100
+    equal: Mapping[str, str | None] | None = None
+
+    def apply(self, statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+        """Add the conditions to a statement."""
+        for name, value in (self.equal or {}).items():
+            if value is not None:
+                statement = statement.where(table.c[name] == value)
+        return statement.limit(self.limit)
+
+
+class Browser:
+    """Lists and shows rows as plain dictionaries, times as RFC 3339.
+
+    Args:
+        database: The store.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def jobs(self, selection: Selection = Selection()) -> list[Row]:
+        """Jobs, newest submission first; selected by `kind`, `status`, `region`, `account_id` or `arn`."""
+        statement = selection.apply(sa.select(jobs).order_by(jobs.c.submitted_at.desc()), jobs)
+        return [_job(row) for row in self._rows(statement)]
+
+    def events(self, selection: Selection = Selection()) -> list[Row]:
+        """Events, newest first, each with its envelope; selected by `id`, `type` or `job_arn`."""
+        statement = selection.apply(sa.select(events).order_by(events.c.seq.desc()), events)
+        return [
+            {
+                "id": row["id"],
+                "type": row["type"],
+                "job_arn": row["job_arn"],
+                "recorded_at": _moment(row["created_at"]),
+                "event": json.loads(bytes(row["body"])),
+            }
+            for row in self._rows(statement)
+        ]
+
+    def deliveries(self, selection: Selection = Selection()) -> list[Row]:
+        """Deliveries, newest first; selected by `id`, `sink`, `state`, `event_id` or `job_arn`."""
+        statement = selection.apply(sa.select(deliveries).order_by(deliveries.c.id.desc()), deliveries)
+        return [
+            {
+                "id": row["id"],
+                "event_id": row["event_id"],
+                "sink": row["sink"],
+                "job_arn": row["job_arn"],
+                "state": row["state"],
+                "attempts": row["attempts"],
+                "recorded_at": _moment(row["created_at"]),
+                "due_at": _moment(row["due_at"]) if row["state"] == "pending" else None,
+                "settled_at": _moment(row["settled_at"]),
+                "reason": row["last_reason"],
+                "error": row["last_error"],
+            }
+            for row in self._rows(statement)
+        ]
+
+    def targets(self, selection: Selection = Selection()) -> list[Row]:
+        """Targets, and when each was last seen whole; selected by `id`, `name`, `region` or `kind`."""
+        statement = selection.apply(sa.select(targets).order_by(targets.c.id), targets)
+        return [
+            {
+                "id": row["id"],
+                "name": row["name"],
+                "region": row["region"],
+                "kind": row["kind"],
+                "baselined": row["baselined"],
+                "polled_at": _moment(row["polled_at"]),
+                "full_scan_at": _moment(row["full_scan_at"]),
+                "newest_submission": iso(from_micros(row["high_water"])),
+                "lease_owner": row["lease_owner"],
+            }
+            for row in self._rows(statement)
+        ]
+
+    def statuses(self) -> Iterator[tuple[str, str]]:
+        """Every job's ARN and status."""
+        for row in self._rows(sa.select(jobs.c.arn, jobs.c.status)):
+            yield row["arn"], row["status"]
+
+    def event_ids(self) -> set[str]:
+        """The id of every event there is."""
+        return {row["id"] for row in self._rows(sa.select(events.c.id))}
+
+    def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.RowMapping]:
+        with self._database.read() as connection:
+            return connection.execute(statement).mappings().all()
+
+
+def _job(row: sa.RowMapping) -> Row:
+    return {
+        "arn": row["arn"],
+        "kind": row["kind"],
+        "account_id": row["account_id"],
+        "region": row["region"],
+        "target": row["target_id"].partition("/")[0],
+        "name": row["name"],
+        "model_id": row["model_id"],
+        "status": row["status"],
+        "terminal": row["terminal"],
+        "outcome": row["outcome"],
+        "submitted_at": iso(from_micros(row["submitted_at"])),
+        "modified_at": iso(from_micros(row["modified_at"])),
+        "ended_at": iso(from_micros(row["ended_at"])),
+        "disappeared": row["gone"],
+        "records": {
+            state: row[f"records_{state}"] for state in ("total", "processed", "succeeded", "failed")
+        },
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else iso(datetime.fromtimestamp(seconds, UTC))
