@@ -33,6 +33,9 @@ _ARN = re.compile(
 
 _TERMINAL_RANK = 1000
 
+_LARGEST_COUNT = 2**63 - 1
+"""The model says `long`, and so do the databases."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -109,6 +112,9 @@ class Kind:
         status = _text(item, self.status)
         if not status:
             raise ItemError(f"{arn} has no status", reason="status", arn=arn)
+        if status not in self.ranks:
+            # The snapshot compares what it has stored, so a status is what a database can hold.
+            status = status.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
         return Job(
             arn=arn,
             kind=self.name,
@@ -141,15 +147,32 @@ def _at(item: Mapping[str, Any], path: Path | None) -> Any:
 
 def _text(item: Mapping[str, Any], path: Path | None) -> str | None:
     value = _at(item, path)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    # No database holds NUL or half of a surrogate pair, and what is compared must be what was stored.
+    return (
+        value.encode("utf-16", "surrogatepass")
+        .decode("utf-16", "replace")
+        .replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
 
 
 def _records(item: Mapping[str, Any], paths: tuple[Path, Path, Path, Path] | None) -> Records | None:
     if paths is None:
         return None
     counts = [_at(item, path) for path in paths]
-    numbers = [count if isinstance(count, int) and not isinstance(count, bool) else None for count in counts]
+    numbers = [count if _counts(count) else None for count in counts]
     return Records(*numbers) if any(number is not None for number in numbers) else None
+
+
+def _counts(value: Any) -> bool:
+    # Beyond 64 bits no database takes it.
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _count(value: Any) -> int | None:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return value if usable else None
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -171,12 +194,19 @@ def _moment(value: Any) -> datetime:
         return datetime.fromtimestamp(value, UTC)
     if not isinstance(value, str):
         raise ValueError("not a time")  # noqa: TRY004 - the caller treats every unusable value alike
-    for parse in (datetime.fromisoformat, _from_epoch):
+    # Digits without hyphens are seconds first, as for botocore, and only then a date in ISO's basic format.
+    for parse in (_from_iso, _from_epoch) if value[4:5] == "-" else (_from_epoch, _from_iso):
         try:
             return parse(value)
         except ValueError:
             continue
+    if value.upper().endswith((" AM", " PM")):
+        raise ValueError("a twelve-hour clock, whose half RFC 822's parser would take for a zone")
     return parsedate_to_datetime(value)
+
+
+def _from_iso(text: str) -> datetime:
+    return datetime.fromisoformat(text.upper())
 
 
 def _from_epoch(text: str) -> datetime:

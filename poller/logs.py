@@ -116,12 +116,13 @@ def _clean(value: Any) -> Any:
 
 
 def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _printable(key, value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _printable(key: str, text: str) -> str:
     # A traceback keeps its lines; it is the only field that may have any.
-    return {
-        key: value if key == "exception" or not isinstance(value, str) else _printable(value)
-        for key, value in event.items()
-    }
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    kept = "\n" if key == "exception" else ""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from pydantic import BaseModel, SecretStr
+
+from poller import logs
+from poller.errors import ConfigError
 from poller.kinds import KINDS
 from poller.settings.loading import load
 from poller.settings.schema import configuration
 from poller.sinks import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from poller.settings.schema import Settings
@@ -31,6 +37,36 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     """Read a configuration file, or the defaults, and the environment.
 
     Raises:
-        ConfigError: With every problem at once.
+        ConfigError: With every problem at once, those of third parties' sinks included.
     """
-    return load(path, sink_types=registry.settings_types(), kinds=statuses(), environ=environ)
+    broken = registry.problems()
+    try:
+        settings = load(path, sink_types=registry.settings_types(), kinds=statuses(), environ=environ)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *broken]) from None
+    if broken:
+        raise ConfigError(broken)
+    logs.conceal(_secrets(settings))
+    return settings
+
+
+def _secrets(value: object) -> Iterator[str]:
+    """Every secret that stands in the configuration; those in files are concealed when they are read."""
+    match value:
+        case SecretStr():
+            text = value.get_secret_value()
+            yield text
+            # An address is secret because of what may stand in it; logged alone, that part is no less so.
+            if "://" in text:
+                yield urlsplit(text).password or ""
+        case BaseModel():
+            for name in type(value).model_fields:
+                yield from _secrets(getattr(value, name))
+        case Mapping():
+            for item in value.values():
+                yield from _secrets(item)
+        case tuple() | list():
+            for item in value:
+                yield from _secrets(item)
+        case _:
+            return

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
-from poller.app.gauges import refresh_jobs, refresh_outbox
+from poller.app.gauges import StoreGauges
 from poller.delivery import SinkWorker
 from poller.errors import StoreError
 from poller.polling import PollScheduler
@@ -30,7 +30,6 @@ _log = logs.get(__name__)
 
 _GAUGES_SECONDS = 5.0
 _PRUNE_SECONDS = 3600.0
-_STORE_RETRY_SECONDS = 5.0
 _LOOP_SECONDS = 60.0
 
 
@@ -57,8 +56,12 @@ class Daemon:
         """Begin to stop; `run` returns when everything has ended. Call it from the loop's thread."""
         self._stop.set()
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Run until `stop`, SIGTERM or SIGINT.
+
+        Returns:
+            Whether everything ended in time. If not, a call to AWS is still under way in a thread, whose end
+            nobody should wait for.
 
         Raises:
             StoreError: The store cannot be used at the start.
@@ -67,69 +70,79 @@ class Daemon:
         parts = self.parts
         loop = asyncio.get_running_loop()
         with _handled(loop, self._signals, self._stop.set):
-            await asyncio.to_thread(parts.open_store)
-            self._workers = [
-                SinkWorker(
-                    sink=sink,
-                    outbox=parts.outbox,
-                    threads=parts.threads,
-                    metrics=parts.metrics,
-                    progress=parts.progress,
+            try:
+                await asyncio.to_thread(parts.open_store)
+                self._workers = self._build_workers()
+                self.scheduler = self._build_scheduler(loop)
+                self.web = self._build_web()
+                _log.info(
+                    "daemon.starting",
+                    version=__version__,
+                    targets=[target.id for target in parts.targets],
+                    sinks=list(parts.settings.sinks),
+                    store=parts.settings.store.display_url,
                 )
-                for sink in parts.sinks()
-            ]
-            self.scheduler = self._scheduler(loop)
-            address = parts.settings.web.address
-            if address is not None:
-                health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
-                self.web = WebServer(application(parts.metrics.registry, health), *address)
-                _log.info("web.listening", url=self.web.url)
-            _log.info(
-                "daemon.starting",
-                version=__version__,
-                targets=[target.id for target in parts.targets],
-                sinks=list(parts.settings.sinks),
-                store=parts.settings.store.display_url,
-            )
-            await self._loops(self.scheduler)
-
-    async def _loops(self, scheduler: PollScheduler) -> None:
-        grace = self.parts.settings.shutdown.grace.total_seconds()
-        try:
-            async with asyncio.TaskGroup() as group:
-                if self.web is not None:
-                    group.create_task(self.web.serve(), name="web")
-                workers = [
-                    group.create_task(worker.run(grace=grace), name=worker.name) for worker in self._workers
-                ]
-                keepers = [
-                    group.create_task(scheduler.watch_clock(), name="clock"),
-                    group.create_task(self._keep_gauges(), name="gauges"),
-                    group.create_task(self._keep_retention(), name="retention"),
-                ]
-                scheduler.start()
-                self._running = True
-                self.parts.metrics.reload_successful.set(1)
-                self.started.set()
-                await self._stop.wait()
+                return await self._loops(self.scheduler)
+            finally:
                 self._running = False
-                _log.info("daemon.stopping", grace_seconds=grace)
-                await scheduler.stop(grace)
-                for worker in self._workers:
-                    worker.stop()
-                if workers:
-                    await asyncio.wait(workers)
-                for keeper in keepers:
-                    keeper.cancel()
-                if self.web is not None:
-                    self.web.stop()
-        finally:
-            self._running = False
-            self.parts.stop.set()
-            await asyncio.to_thread(self.parts.close)
-        _log.info("daemon.stopped")
+                parts.stop.set()
+                await asyncio.to_thread(parts.close)
+                _log.info("daemon.stopped")
 
-    def _scheduler(self, loop: asyncio.AbstractEventLoop) -> PollScheduler:
+    async def _loops(self, scheduler: PollScheduler) -> bool:
+        grace = self.parts.settings.shutdown.grace.total_seconds()
+        async with asyncio.TaskGroup() as group:
+            if self.web is not None:
+                group.create_task(self.web.serve(), name="web")
+            workers = [
+                group.create_task(worker.run(grace=grace), name=worker.name) for worker in self._workers
+            ]
+            keepers = [
+                group.create_task(scheduler.watch_clock(), name="clock"),
+                group.create_task(self._keep_gauges(), name="gauges"),
+                group.create_task(self._keep_retention(), name="retention"),
+            ]
+            scheduler.start()
+            self._running = True
+            self.parts.metrics.reload_successful.set(1)
+            self.started.set()
+            await self._stop.wait()
+            self._running = False
+            _log.info("daemon.stopping", grace_seconds=grace)
+            ended = await scheduler.stop(grace)
+            for worker in self._workers:
+                worker.stop()
+            await asyncio.wait(workers)
+            for keeper in keepers:
+                keeper.cancel()
+            if self.web is not None:
+                self.web.stop()
+        return ended
+
+    def _build_workers(self) -> list[SinkWorker]:
+        parts = self.parts
+        return [
+            SinkWorker(
+                sink=sink,
+                outbox=parts.outbox,
+                threads=parts.threads,
+                metrics=parts.metrics,
+                progress=parts.progress,
+            )
+            for sink in parts.sinks()
+        ]
+
+    def _build_web(self) -> WebServer | None:
+        parts = self.parts
+        address = parts.settings.web.address
+        if address is None:
+            return None
+        health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
+        web = WebServer(application(parts.metrics.registry, health), *address)
+        _log.info("web.listening", url=web.url)
+        return web
+
+    def _build_scheduler(self, loop: asyncio.AbstractEventLoop) -> PollScheduler:
         parts = self.parts
         poll = parts.settings.poll
 
@@ -164,13 +177,14 @@ class Daemon:
 
     async def _keep_gauges(self) -> None:
         parts = self.parts
+        gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox, parts.settings.sinks)
         while True:
             parts.progress.beat("gauges", within=_GAUGES_SECONDS + _LOOP_SECONDS)
+            changed, self._jobs_changed = self._jobs_changed, False
             try:
-                if self._jobs_changed:
-                    self._jobs_changed = False
-                    await asyncio.to_thread(refresh_jobs, parts.metrics, parts.snapshot)
-                await asyncio.to_thread(refresh_outbox, parts.metrics, parts.outbox, parts.settings.sinks)
+                if changed:
+                    await asyncio.to_thread(gauges.refresh_jobs)
+                await asyncio.to_thread(gauges.refresh_outbox)
             except StoreError as error:
                 self._jobs_changed = True
                 _log.error("gauges.failed", error=str(error))

@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from poller.kinds import KINDS
 from poller.metrics import DELIVERY_STATES
 from poller.store.snapshot import RECORD_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from prometheus_client import Gauge
 
     from poller.metrics import Metrics
     from poller.store import Outbox, Snapshot
 
-
-def refresh_jobs(metrics: Metrics, snapshot: Snapshot) -> None:
-    """Set the gauges of jobs; a status that no job has any more goes to zero."""
-    counts = snapshot.status_counts()
-    metrics.jobs.clear()
-    for labels, count in counts.items():
-        metrics.jobs.labels(*labels).set(count)
-    metrics.oldest_open_job.clear()
-    metrics.job_records.clear()
-    for row in snapshot.open_totals():
-        place = (row.account_id, row.region, row.kind)
-        if row.oldest is not None:
-            metrics.oldest_open_job.labels(*place).set(row.oldest / 1e6)
-        for state in RECORD_STATES:
-            total = getattr(row, state)
-            if total is not None:
-                metrics.job_records.labels(*place, state).set(total)
+_Labels = tuple[str, ...]
 
 
-def refresh_outbox(metrics: Metrics, outbox: Outbox, sinks: Iterable[str]) -> None:
-    """Set the gauges of what is owed."""
-    backlog = outbox.backlog()
-    parked = outbox.parked()
-    for sink in {*sinks, *backlog}:
-        owed = backlog.get(sink)
-        for state in DELIVERY_STATES:
-            metrics.outbox.labels(sink, state).set(owed.states.get(state, 0) if owed else 0)
-        metrics.outbox_oldest.labels(sink).set((owed.oldest_pending if owed else None) or 0)
-        metrics.sink_parked.labels(sink).set(sink in parked)
+class StoreGauges:
+    """Reads the store and sets the gauges; blocking.
+
+    Args:
+        metrics: Where the gauges are.
+        snapshot: The jobs.
+        outbox: What is owed.
+        sinks: The configured sinks, whose gauges are there even if nothing is owed.
+    """
+
+    def __init__(self, metrics: Metrics, snapshot: Snapshot, outbox: Outbox, sinks: Iterable[str]) -> None:
+        self._metrics = metrics
+        self._snapshot = snapshot
+        self._outbox = outbox
+        self._sinks = tuple(sinks)
+        self._shown: dict[Gauge, set[_Labels]] = {}
+
+    def refresh_jobs(self) -> None:
+        """Set the gauges of jobs."""
+        jobs: Counter[_Labels] = Counter()
+        for (account, region, kind, status), count in self._snapshot.status_counts().items():
+            # A status that nobody declared comes from outside, and labels have to stay bounded.
+            declared = kind in KINDS and status in KINDS[kind].statuses
+            jobs[account, region, kind, status if declared else "unknown"] += count
+        self._show(self._metrics.jobs, jobs)
+        oldest: dict[_Labels, float] = {}
+        records: dict[_Labels, float] = {}
+        for row in self._snapshot.open_totals():
+            place = (row.account_id, row.region, row.kind)
+            if row.oldest is not None:
+                oldest[place] = row.oldest / 1e6
+            counts = {state: getattr(row, state) for state in RECORD_STATES}
+            records |= {(*place, state): count for state, count in counts.items() if count is not None}
+        self._show(self._metrics.oldest_open_job, oldest)
+        self._show(self._metrics.job_records, records)
+
+    def refresh_outbox(self) -> None:
+        """Set the gauges of what is owed."""
+        backlog, parked = self._outbox.backlog(), self._outbox.parked()
+        for sink in {*self._sinks, *backlog}:
+            owed = backlog.get(sink)
+            for state in DELIVERY_STATES:
+                self._metrics.outbox.labels(sink, state).set(owed.states.get(state, 0) if owed else 0)
+            self._metrics.outbox_oldest.labels(sink).set((owed.oldest_pending if owed else None) or 0)
+            self._metrics.sink_parked.labels(sink).set(sink in parked)
+
+    def _show(self, gauge: Gauge, values: Mapping[_Labels, float]) -> None:
+        """Set a gauge's series and remove those that are gone; never clears what a scrape might miss."""
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+        for labels in self._shown.get(gauge, set()) - values.keys():
+            gauge.remove(*labels)
+        self._shown[gauge] = set(values)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poller import logs
 from poller.delivery import SinkWorker
-from poller.errors import SchemaError
 from poller.polling import PollScheduler, Rehearsal
 from poller.store import Database
-from poller.store.database import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,12 +121,10 @@ def rehearsal_database(url: str) -> Database:
         StoreError: The store exists and cannot be read, or its schema is not this program's.
     """
     database = Database(url)
-    if database.path is not None and not Path(database.path).exists():
-        database.close()
-        database = Database("sqlite://")
-        database.migrate()
-    elif (found := database.revision()) != SCHEMA:
-        raise SchemaError(
-            f"the store's schema is {found or 'missing'}, not {SCHEMA}; run bedrock-poller migrate"
-        )
-    return database
+    if database.exists():
+        database.require()
+        return database
+    database.close()
+    empty = Database("sqlite://")
+    empty.migrate()
+    return empty

@@ -8,13 +8,13 @@ circles is recognised and ended.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore import xform_name
 
 from poller.aws.failures import translated
 from poller.errors import AwsError, AwsReason, IncompleteScanError
+from poller.kinds import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,8 +123,4 @@ class JobsApi:
 
 
 def _served_at(response: Mapping[str, Any]) -> datetime | None:
-    date = response["ResponseMetadata"]["HTTPHeaders"].get("date")
-    try:
-        return parsedate_to_datetime(date) if date else None
-    except ValueError:
-        return None
+    return parse_time(response["ResponseMetadata"]["HTTPHeaders"].get("date"))

@@ -7,6 +7,7 @@ IRSA and Pod Identity are left to the SDK's own rules.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from botocore.credentials import DeferredRefreshableCredentials
 
 from poller.aws.failures import THROTTLES, translated
 from poller.aws.limits import RateLimit
-from poller.aws.wire import VerbatimParserFactory
+from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
+from poller.errors import AwsError, AwsReason, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,14 +128,18 @@ class Sessions:
     def _assume(self, access: Access) -> dict[str, str]:
         source = Access(profile=access.profile)
         region = self.region(source) or _home_region(str(access.role_arn))
-        with self._lock:
-            sts = self._session(source).client("sts", region_name=region, config=self._config)
         asked = {"RoleArn": access.role_arn, "RoleSessionName": "bedrock-poller"}
-        external_id = access.external_id()
+        try:
+            external_id = access.external_id()
+        except (OSError, ValueError) as error:
+            message = f"assuming {access.role_arn}: no external ID: {error}"
+            raise AwsError(message, reason=AwsReason.CREDENTIALS) from error
         if external_id is not None:
             asked["ExternalId"] = external_id
-        granted = sts.assume_role(**asked)["Credentials"]
-        sts.close()
+        with self._lock:
+            sts = self._session(source).client("sts", region_name=region, config=self._config)
+        with contextlib.closing(sts):
+            granted = sts.assume_role(**asked)["Credentials"]
         return {
             "access_key": granted["AccessKeyId"],
             "secret_key": granted["SecretAccessKey"],
@@ -152,9 +158,11 @@ class Sessions:
         self, event_name: str, response_dict: Any, parsed_response: Any, exception: Exception | None, **_: Any
     ) -> None:
         service, operation = _operation(event_name)
+        if isinstance(exception, StoppedError):
+            return  # raised while waiting for the turn; nothing was sent
         if exception is not None:
             code = type(exception).__name__
-        elif parsed_response is not None and "Error" in parsed_response:
+        elif response_dict["status_code"] >= FIRST_ERROR_STATUS:
             code = str(parsed_response["Error"].get("Code") or "unknown")
         else:
             return

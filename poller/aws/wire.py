@@ -9,6 +9,7 @@ ever.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError, ResponseParserFactory, RestJSONParser
@@ -25,7 +26,7 @@ VERBATIM_SHAPES = frozenset(
 )
 """The output shapes that are not parsed; a test holds them against botocore's models."""
 
-_FIRST_ERROR_STATUS = 300
+FIRST_ERROR_STATUS = 300
 
 
 class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untyped
@@ -34,11 +35,11 @@ class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untype
     def parse(self, response: Mapping[str, Any], shape: Any) -> Any:
         """Parse a response; `response` holds `body`, `headers` and `status_code`."""
         verbatim = shape is not None and shape.name in VERBATIM_SHAPES
-        if not verbatim or response["status_code"] >= _FIRST_ERROR_STATUS:
+        if not verbatim or response["status_code"] >= FIRST_ERROR_STATUS:
             return super().parse(response, shape)
         try:
             # Python reads NaN and Infinity, which are no JSON and could not be sent on.
-            parsed = json.loads(response["body"], parse_constant=str)
+            parsed = json.loads(response["body"], parse_constant=str, parse_float=_finite, parse_int=_whole)
         except (ValueError, RecursionError) as error:
             raise ResponseParserError(f"the response's body is not JSON: {error}") from error
         if not isinstance(parsed, dict):
@@ -50,6 +51,19 @@ class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untype
             "HTTPHeaders": headers,
         }
         return parsed
+
+
+def _finite(text: str) -> float | str:
+    # 1e999 is JSON, but Python's infinity is not.
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:  # thousands of digits, which Python refuses to convert
+        return text
 
 
 class VerbatimParserFactory(ResponseParserFactory):  # type: ignore[misc] # botocore is untyped

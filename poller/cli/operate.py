@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,10 +25,14 @@ def run_daemon(context: Context) -> None:
     """Run until stopped."""
     settings = context.settings()
 
-    async def main() -> None:
-        await Daemon(Parts(settings)).run()
+    async def main() -> bool:
+        return await Daemon(Parts(settings)).run()
 
-    asyncio.run(main())
+    if not asyncio.run(main()):
+        # The interpreter would wait for the thread that is stuck in a call.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:

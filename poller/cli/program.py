@@ -44,6 +44,24 @@ def _duration(value: str | timedelta) -> timedelta:
         raise typer.BadParameter(str(error)) from error
 
 
+class State(StrEnum):
+    """What became of a delivery."""
+
+    PENDING = "pending"
+    DONE = "done"
+    DEAD = "dead"
+
+
+class Output(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+_OutputOption = Annotated[Output, typer.Option("--output", help="For people or for programs.")]
+_LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many rows at most.")]
+
 _app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -56,6 +74,14 @@ _app = typer.Typer(
 _sinks = typer.Typer(
     no_args_is_help=True, help="Look at the configured sinks, test them, resume a parked one."
 )
+_targets = typer.Typer(no_args_is_help=True, help="Look at what is polled, and when it was last seen whole.")
+_jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of the snapshot.")
+_events = typer.Typer(no_args_is_help=True, help="Look at what happened.")
+_deliveries = typer.Typer(no_args_is_help=True, help="Look at what is owed, was delivered, or was given up.")
+_app.add_typer(_targets, name="targets")
+_app.add_typer(_jobs, name="jobs")
+_app.add_typer(_events, name="events")
+_app.add_typer(_deliveries, name="deliveries")
 _app.add_typer(_sinks, name="sinks")
 
 
@@ -248,6 +274,98 @@ def sinks_unpark(
     from poller.cli.sinking import unpark_sink
 
     raise typer.Exit(unpark_sink(_context(context), name))
+
+
+@_targets.command("list")
+def targets_list(
+    context: typer.Context, output: _OutputOption = Output.TABLE, limit: _LimitOption = 1000
+) -> None:
+    """List the targets that were ever polled from this store."""
+    from poller.cli.browsing import list_rows
+
+    list_rows(_context(context), "targets", output=output, limit=limit, equal={})
+
+
+@_targets.command("show")
+def targets_show(
+    context: typer.Context, key: Annotated[str, typer.Argument(help="`name/region/kind`.")]
+) -> None:
+    """Show one target as JSON."""
+    from poller.cli.browsing import show_row
+
+    show_row(_context(context), "targets", key)
+
+
+@_jobs.command("list")
+def jobs_list(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    region: Annotated[str | None, typer.Option(help="Only this region.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    output: _OutputOption = Output.TABLE,
+    limit: _LimitOption = 100,
+) -> None:
+    """List jobs, the newest submission first."""
+    from poller.cli.browsing import list_rows
+
+    equal = {"kind": kind, "status": status, "region": region, "account_id": account}
+    list_rows(_context(context), "jobs", output=output, limit=limit, equal=equal)
+
+
+@_jobs.command("show")
+def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help="The job's ARN.")]) -> None:
+    """Show one job as JSON."""
+    from poller.cli.browsing import show_row
+
+    show_row(_context(context), "jobs", key)
+
+
+@_events.command("list")
+def events_list(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
+    output: _OutputOption = Output.TABLE,
+    limit: _LimitOption = 100,
+) -> None:
+    """List events, the newest first."""
+    from poller.cli.browsing import list_rows
+
+    list_rows(_context(context), "events", output=output, limit=limit, equal={"job_arn": job})
+
+
+@_events.command("show")
+def events_show(context: typer.Context, key: Annotated[str, typer.Argument(help="The event's id.")]) -> None:
+    """Show one event as JSON, with its envelope."""
+    from poller.cli.browsing import show_row
+
+    show_row(_context(context), "events", key)
+
+
+@_deliveries.command("list")
+def deliveries_list(
+    context: typer.Context,
+    sink: Annotated[str | None, typer.Option(help="Only this sink.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only this state.")] = None,
+    job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
+    output: _OutputOption = Output.TABLE,
+    limit: _LimitOption = 100,
+) -> None:
+    """List deliveries, the newest first."""
+    from poller.cli.browsing import list_rows
+
+    equal = {"sink": sink, "state": state, "job_arn": job}
+    list_rows(_context(context), "deliveries", output=output, limit=limit, equal=equal)
+
+
+@_deliveries.command("show")
+def deliveries_show(
+    context: typer.Context, key: Annotated[str, typer.Argument(help="The delivery's id.")]
+) -> None:
+    """Show one delivery as JSON."""
+    from poller.cli.browsing import show_row
+
+    show_row(_context(context), "deliveries", key)
 
 
 def _context(context: typer.Context) -> Context:

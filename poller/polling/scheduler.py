@@ -115,8 +115,13 @@ class PollScheduler:
         for target in self._targets:
             self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
 
-    async def stop(self, grace: float) -> None:
-        """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds."""
+    async def stop(self, grace: float) -> bool:
+        """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds.
+
+        Returns:
+            Whether they all ended in time. One that did not is stuck in a call to AWS; what it writes
+            afterwards is as good as before, as long as nobody else has claimed its target.
+        """
         self._stop.set()
         if self._scheduler.running:
             self._scheduler.remove_all_jobs()
@@ -125,6 +130,9 @@ class PollScheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._running:
+            _log.warning("poll.abandoned", polls=len(self._running))
+        return not self._running
 
     async def poll(self, target: Target) -> Report | None:
         """Poll one target now; `None` if it failed in a way that leaves no report."""

@@ -2,7 +2,8 @@
 
 A file is read through `read_secret_file` each time the secret is used, so that a rotated one takes effect
 without a restart; `SecretFile` reads it once while the configuration is checked, so that a wrong path is
-found before anything starts. Errors name the path, never what the file holds.
+found before anything starts. Errors name the path, never what the file holds, and what was read is struck
+from every log line from then on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+from poller import logs
 
 _LARGEST = 64 * 1024
 
@@ -53,6 +56,7 @@ def read_secret_file(path: str | Path) -> str:
     text = text.removesuffix("\n").removesuffix("\r")
     if not text.strip():
         raise ValueError(f"{path} is empty; write the secret into it")
+    logs.conceal([text.strip(), *text.split()])
     return text
 
 

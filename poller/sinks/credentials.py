@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from poller.settings.secrets import read_secret_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-LARGEST_FILE: Final = 64 * 1024
-"""Bytes; whatever is larger is no secret, but perhaps a device or a wrong path."""
 
 _PREFIX = "whsec_"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -44,30 +43,6 @@ _RESERVED = frozenset(
 _RESERVED_PREFIX = "webhook-"
 
 
-def read_text(path: Path) -> str:
-    """Read a small file of text, without the white space around it.
-
-    Raises:
-        ValueError: It cannot be read, is empty, too large, or no text; the message names the file and shows
-            none of its contents.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or "not a usable path"
-        raise ValueError(f"{path} cannot be read: {what}") from None
-    if len(content) > LARGEST_FILE:
-        raise ValueError(f"{path} is larger than {LARGEST_FILE // 1024} KiB")
-    try:
-        text = content.decode("utf-8").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text") from None
-    if not text:
-        raise ValueError(f"{path} is empty")
-    return text
-
-
 def signing_key(secret: str) -> bytes:
     """Decode a Standard Webhooks secret: `whsec_` and the key in base64.
 
@@ -90,9 +65,9 @@ def read_signing_secrets(path: Path) -> list[str]:
     """Read a file of signing secrets, one a line; the old and the new one while a rotation lasts.
 
     Raises:
-        ValueError: As `read_text` and `signing_key`, naming the file.
+        ValueError: As `read_secret_file` and `signing_key`, naming the file.
     """
-    secrets = read_text(path).split()
+    secrets = read_secret_file(path).split()
     for secret in secrets:
         try:
             signing_key(secret)
@@ -105,9 +80,9 @@ def read_header(path: Path) -> str:
     """Read a file that holds a header's value.
 
     Raises:
-        ValueError: As `read_text` and `check_header_value`, naming the file.
+        ValueError: As `read_secret_file` and `check_header_value`, naming the file.
     """
-    value = read_text(path)
+    value = read_secret_file(path).strip()
     try:
         check_header_value(value)
     except ValueError as error:

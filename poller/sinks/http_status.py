@@ -39,22 +39,22 @@ _TEMPORARY = frozenset({408, 425, 429})
 _SECONDS = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 
 
+def is_taken(status: int) -> bool:
+    """Whether the receiver took the event: any 2xx."""
+    return 200 <= status < 300  # noqa: PLR2004 - the class of success
+
+
 def classify(
     status: int, *, receiver: str, retry_after: float | None = None, excerpt: str = ""
-) -> DeliveryError | None:
-    """Judge an answer.
+) -> DeliveryError:
+    """Judge an answer that `is_taken` denies, and return the error to raise.
 
     Args:
         status: The status code.
         receiver: Who answered, as it may be shown: scheme, host and port.
         retry_after: What the answer's Retry-After came to, in seconds.
         excerpt: A part of its body, already fit to be shown; see `excerpt_of`.
-
-    Returns:
-        The error to raise, or `None` if the receiver took the event.
     """
-    if 200 <= status < 300:  # noqa: PLR2004 - the class of success
-        return None
     message = f"{receiver} answered {_with_phrase(status)}" + (f": {excerpt}" if excerpt else "")
     if status == HTTPStatus.GONE:
         return DeliveryError(message, reason=DeliveryReason.GONE, park=True)

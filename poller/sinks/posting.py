@@ -28,7 +28,7 @@ from poller.settings.durations import format_duration
 from poller.settings.sinks import SinkSettings
 from poller.sinks.credentials import check_header_names, check_header_value, read_header
 from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
-from poller.sinks.http_status import classify, excerpt_of, parse_http_date, parse_retry_after
+from poller.sinks.http_status import classify, excerpt_of, is_taken, parse_http_date, parse_retry_after
 from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -205,15 +205,15 @@ class Poster:
         finally:
             # After the end of the answer this keeps the connection for the next post; before it, it ends it.
             response.close()
+        if is_taken(response.status):
+            return
         now = parse_http_date(response.headers.get("date")) or datetime.now(tz=UTC)
-        failure = classify(
+        raise classify(
             response.status,
             receiver=self._receiver,
             retry_after=parse_retry_after(response.headers.get("retry-after"), now),
             excerpt=excerpt_of(bytes(answer), [*self._secrets, *secrets]),
         )
-        if failure is not None:
-            raise failure
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

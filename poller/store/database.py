@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -69,8 +69,11 @@ class Database:
             parsed = sa.make_url(url)
             self.path = parsed.database if parsed.get_backend_name() == "sqlite" else None
             self.engine = self._engine(parsed)
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        except (ArgumentError, ModuleNotFoundError) as error:
             raise StoreError(f"the store's url cannot be used: {_brief(error)}") from error
+        except ValueError:
+            # Its text may quote a part of the password.
+            raise StoreError("the store's url cannot be used: its port is no number") from None
         self.insert: Any = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
 
     def _engine(self, url: sa.URL) -> sa.Engine:
@@ -108,6 +111,26 @@ class Database:
                 "SELECT version_num FROM alembic_version"
             ).scalar_one_or_none()
             return revision
+
+    def exists(self) -> bool:
+        """Whether there is a database to connect to; a server's always is."""
+        return self.path in {None, "", ":memory:"} or os.path.exists(str(self.path))  # noqa: PTH110 - path may be relative
+
+    def require(self) -> None:
+        """See that the schema is this program's, without changing anything.
+
+        Raises:
+            SchemaError: It is not, or there is no database yet.
+        """
+        found = self.revision() if self.exists() else None
+        if found is None:
+            raise SchemaError(
+                f"there is no store{f' at {self.path}' if self.path else ''} yet; run makes one"
+            )
+        if found != SCHEMA:
+            raise SchemaError(
+                f"the store's schema is {found}, not {SCHEMA}; bedrock-poller migrate changes it"
+            )
 
     def migrate(self) -> tuple[str | None, str]:
         """Bring the schema to this program's version; does nothing where it is there already.

@@ -232,12 +232,14 @@ class Outbox:
                 .where(sinks.c.name == sink, sinks.c.parked_at.is_not(None))
                 .values(parked_at=None, parked_reason=None)
             )
+            if freed.rowcount != 1:
+                return False
             connection.execute(
                 sa.update(deliveries)
                 .where(deliveries.c.sink == sink, deliveries.c.state == _PENDING)
                 .values(due_at=self._database.now(), attempts=0, first_failed_at=None)
             )
-            return freed.rowcount == 1
+            return True
 
         return self._database.write(transaction)
 

@@ -1,0 +1,85 @@
+"""`targets`, `jobs`, `events` and `deliveries`: what is in the store, as tables or JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from poller.errors import PollerError
+from poller.store import Database
+from poller.store.browse import Browser, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from poller.cli.context import Context
+    from poller.store.browse import Row
+
+_TABLES: dict[str, tuple[str, ...]] = {
+    "targets": ("id", "baselined", "polled_at", "full_scan_at", "newest_submission"),
+    "jobs": ("arn", "name", "status", "outcome", "submitted_at", "ended_at"),
+    "events": ("id", "status", "previous_status", "job_arn", "recorded_at"),
+    "deliveries": ("id", "sink", "state", "attempts", "event_id", "due_at", "reason"),
+}
+_KEYS = {"targets": "id", "jobs": "arn", "events": "id", "deliveries": "id"}
+
+
+def list_rows(context: Context, what: str, *, output: str, limit: int, equal: dict[str, str | None]) -> None:
+    """Print rows, newest first."""
+    rows = _read(context, what, Selection(limit=limit, equal=equal))
+    if output == "json":
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = _TABLES[what]
+    table = Table(*columns, box=None)
+    for row in rows:
+        shown = row | {"arn": _short(row.get("arn")), "job_arn": _short(row.get("job_arn"))}
+        if what == "events":
+            data = row["event"]["data"]
+            shown |= {"status": data["status"], "previous_status": data["previous_status"]}
+        table.add_row(*(_text(shown[column]) for column in columns))
+    # A table is read by eyes or by cut(1); neither likes lines broken to the width of a terminal.
+    Console(width=None if Console().is_terminal else 240).print(table)
+
+
+def show_row(context: Context, what: str, key: str) -> None:
+    """Print one row as JSON.
+
+    Raises:
+        PollerError: There is no such row.
+    """
+    rows = _read(context, what, Selection(limit=1, equal={_KEYS[what]: key}))
+    if not rows:
+        raise PollerError(f"there is no {key} among the {what}")
+    typer.echo(json.dumps(rows[0], indent=2))
+
+
+def _read(context: Context, what: str, selection: Selection) -> Sequence[Row]:
+    settings = context.settings()
+    database = Database(settings.store.url.get_secret_value())
+    try:
+        database.require()
+        browser = Browser(database)
+        read: dict[str, Callable[[Selection], list[Row]]] = {
+            "targets": browser.targets,
+            "jobs": browser.jobs,
+            "events": browser.events,
+            "deliveries": browser.deliveries,
+        }
+        return read[what](selection)
+    finally:
+        database.close()
+
+
+def _short(arn: Any) -> str:
+    """An ARN without the part that all have in common."""
+    return ":".join(str(arn).split(":")[3:]) if arn else ""
+
+
+def _text(value: Any) -> str:
+    # What came from the service may hold control characters that would act on a terminal.
+    return "" if value is None else "".join(char if char.isprintable() else "?" for char in str(value))

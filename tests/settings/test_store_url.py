@@ -1,0 +1,88 @@
+"""The database's address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from poller.settings.schema import StoreSettings
+from poller.settings.store_url import default_url
+from tests.settings.samples import load_file, problems_of
+
+
+@pytest.mark.parametrize(
+    ("environ", "path"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/bp:/var/lib/more", "HOME": "/h"}, "/var/lib/bp/poller.db"),
+        ({"XDG_STATE_HOME": "/state", "HOME": "/h"}, "/state/bedrock-poller/poller.db"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/bedrock-poller/poller.db"),
+        ({"HOME": "/h"}, "/h/.local/state/bedrock-poller/poller.db"),
+    ],
+)
+def test_the_default_database_lies_where_state_belongs(environ: dict[str, str], path: str) -> None:
+    """The directory of systemd goes before that of XDG, which goes before the home directory."""
+    assert default_url(environ).get_secret_value() == f"sqlite:///{path}"
+
+
+def test_the_environment_given_decides_about_the_default() -> None:
+    """Loading looks at the environment it was handed, not at the process's own."""
+    settings = load_file(None, STATE_DIRECTORY="/var/lib/bp")
+    assert settings.store.url.get_secret_value() == "sqlite:////var/lib/bp/poller.db"
+
+
+def test_without_a_home_the_address_must_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no guess when there is nothing to guess from; other problems are still reported."""
+    monkeypatch.setattr("pathlib.Path.expanduser", lambda _path: Path("~"))
+    found = problems_of(None, HOME="", BEDROCK_POLLER_AWS__MAX_ATTEMPTS="0")
+    assert [problem.where for problem in found] == ["aws.max_attempts", "store.url"]
+    assert "no home directory" in found[1].what
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///relative.db",
+        "sqlite:////a/b.db",
+        "postgresql://u:p@h:5432/db",
+        "postgresql+psycopg://u@h/db?sslmode=require",
+        "postgresql:///db?host=/run/postgresql",
+    ],
+)
+def test_sqlite_and_postgresql_are_accepted(url: str) -> None:
+    """The two databases it is tested with."""
+    assert StoreSettings.model_validate({"url": url}).url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mysql://u:canary-pw@h/db", "not the address of a supported database"),
+        ("postgres://u:canary-pw@h/db", "postgresql://"),
+        ("canary-pw", "sqlite:///"),
+        ("postgresql://u:canary-pw@h:port/db", "%-encode"),
+        ("postgresql://u:canary-pw:@@h:x:/db", "%-encode"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_other_addresses_are_refused_without_showing_them(url: str, words: str) -> None:
+    """An address may hold a password, so the message only says what would be right."""
+    (problem,) = problems_of(None, BEDROCK_POLLER_STORE__URL=url)
+    assert problem.where == "store.url"
+    assert words in problem.what
+    assert "canary-pw" not in str(problem)
+
+
+def test_what_is_shown_of_an_address_has_no_password() -> None:
+    """Neither in front of the host nor among the options."""
+    url = SecretStr("postgresql://u:canary-pw@h/db?password=canary-pw")
+    store = StoreSettings(url=url)
+    assert store.display_url == "postgresql://u:***@h/db"
+    assert "canary-pw" not in repr(store)
+
+
+def test_sections_can_be_made_without_loading() -> None:
+    """In a program, the default address follows the process's environment."""
+    assert StoreSettings().url.get_secret_value().startswith("sqlite:///")

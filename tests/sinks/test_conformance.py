@@ -1,0 +1,163 @@
+"""Every sink passes the conformance suite, and the suite finds what breaks a promise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
+
+import boto3
+import pytest
+
+from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.settings.sinks import SinkSettings
+from poller.sinks import conformance
+from poller.sinks.conformance import CHECKS, ConformanceError, Subject
+from poller.sinks.contract import Sink
+from poller.sinks.log import LogSettings, LogSink
+from poller.sinks.sns import SnsSettings, SnsSink
+from tests.sinks.samples import OTHER_SECRET, SECRET, in_loop, receiver, webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from poller.model import Event
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@in_loop
+async def test_the_log_sink_conforms(
+    check: conformance.Check, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The log sink passes every check."""
+    await check(Subject(lambda: LogSink("audit", LogSettings())))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("up", [True, False])
+@in_loop
+async def test_the_webhook_sink_conforms(check: conformance.Check, up: bool) -> None:
+    """The webhook sink passes every check, with its receiver up and down, and shows no secret."""
+    secrets = [SECRET, OTHER_SECRET, SECRET[6:], "h3ader-canary", "p4th-canary"]
+    async with receiver() as found:
+        url = f"{found.url}/p4th-canary" if up else "http://127.0.0.1:9/p4th-canary"
+        settings = {"secrets": [SECRET, OTHER_SECRET], "headers": {"authorization": "h3ader-canary"}}
+        await check(Subject(lambda: webhook(url, **settings), secrets))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.usefixtures("credentials")
+@in_loop
+async def test_the_sns_sink_conforms(
+    check: conformance.Check, up: bool, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SNS sink passes every check, with its topic there and not, and shows no credentials."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", aws)
+    topic = boto3.client("sns", region_name="eu-west-1").create_topic(Name="conformance")["TopicArn"]
+    settings = SnsSettings(topic_arn=topic if up else f"{topic}-missing")
+    await check(Subject(lambda: SnsSink("topic", settings), ["AKIAC4NARY", "s3cret-canary", "t0ken-canary"]))
+
+
+class Settings(SinkSettings):
+    """Settings of the sinks below."""
+
+    type: Literal["broken"] = "broken"
+
+
+class Loose(SinkSettings):
+    """Settings that do not say which sink they are for."""
+
+
+class Broken(Sink[Any]):
+    """Does what it is told to."""
+
+    settings_type = Settings
+    behave: Callable[[Sequence[Event]], object] = staticmethod(len)
+
+    async def send(self, events: Sequence[Event]) -> None:
+        """Do it."""
+        await asyncio.sleep(0)
+        self.behave(events)
+
+
+def broken(settings: SinkSettings | None = None, **attributes: Any) -> Subject:
+    """Make a sink that breaks a promise."""
+    made = type("Made", (Broken,), attributes)
+    return Subject(lambda: made("b", settings or Settings()), ["s3cret"])
+
+
+def fail(error: Exception) -> Any:
+    """Raise from `send`."""
+
+    def behave(events: Sequence[Event]) -> None:
+        raise error
+
+    return staticmethod(behave)
+
+
+def failing(message: str) -> DeliveryError:
+    """Make a failure with a message."""
+    return DeliveryError(message, reason=DeliveryReason.SINK)
+
+
+@pytest.mark.parametrize(
+    ("behave", "says"),
+    [
+        (fail(KeyError("k")), "raised KeyError"),
+        (fail(failing("token s3cret refused")), "shows a secret"),
+        (fail(PartialDeliveryError({"sample-sample000000": failing("s3cret")})), "shows a secret"),
+        (fail(PartialDeliveryError({"other": failing("no")})), "events it was not given"),
+    ],
+)
+@in_loop
+async def test_a_broken_send_is_found(behave: Any, says: str) -> None:
+    """Foreign exceptions, secrets and strangers' ids are reported, the secret itself not."""
+    with pytest.raises(ConformanceError, match=says) as caught:
+        await conformance.takes_one_event(broken(behave=behave))
+    assert "s3cret" not in str(caught.value)
+
+
+@in_loop
+async def test_an_honest_failure_conforms() -> None:
+    """A DeliveryError is an answer like another."""
+    for check in CHECKS:
+        await check(broken(behave=fail(failing("down"))))
+
+
+@in_loop
+async def test_a_send_that_hangs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that neither returns nor fails, or that goes on when cancelled, does not conform."""
+    monkeypatch.setattr(conformance, "PATIENCE", 0.05)
+    stop = asyncio.Event()
+
+    async def hang(self: Any, events: Sequence[Event]) -> None:
+        await stop.wait()
+
+    async def stubborn(self: Any, events: Sequence[Event]) -> None:
+        while not stop.is_set():
+            try:
+                await stop.wait()
+            except asyncio.CancelledError:
+                continue
+
+    with pytest.raises(ConformanceError, match="neither returns nor fails"):
+        await conformance.takes_one_event(broken(send=hang))
+    with pytest.raises(ConformanceError, match="goes on"):
+        await conformance.survives_cancellation(broken(send=stubborn))
+    stop.set()
+
+
+@pytest.mark.parametrize(
+    ("subject", "says"),
+    [
+        (broken(settings_type=SinkSettings), "is not the class"),
+        (broken(Loose(type="x")), "is not the class"),
+        (broken(Loose(type="x"), settings_type=Loose), "is not one Literal"),
+        (broken(batch_size=0), "less than 1"),
+    ],
+)
+@in_loop
+async def test_a_wrong_declaration_is_found(subject: Subject, says: str) -> None:
+    """Settings of another class, an open type and an empty batch are reported."""
+    with pytest.raises(ConformanceError, match=says):
+        await conformance.declares_itself(subject)
