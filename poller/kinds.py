@@ -112,9 +112,6 @@ class Kind:
         status = _text(item, self.status)
         if not status:
             raise ItemError(f"{arn} has no status", reason="status", arn=arn)
-        if status not in self.ranks:
-            # The snapshot compares what it has stored, so a status is what a database can hold.
-            status = status.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
         return Job(
             arn=arn,
             kind=self.name,
@@ -149,6 +146,8 @@ def _text(item: Mapping[str, Any], path: Path | None) -> str | None:
     value = _at(item, path)
     if not isinstance(value, str):
         return None
+    if value.isprintable():
+        return value
     # No database holds NUL or half of a surrogate pair, and what is compared must be what was stored.
     return (
         value.encode("utf-16", "surrogatepass")
@@ -160,14 +159,8 @@ def _text(item: Mapping[str, Any], path: Path | None) -> str | None:
 def _records(item: Mapping[str, Any], paths: tuple[Path, Path, Path, Path] | None) -> Records | None:
     if paths is None:
         return None
-    counts = [_at(item, path) for path in paths]
-    numbers = [count if _counts(count) else None for count in counts]
+    numbers = [_count(_at(item, path)) for path in paths]
     return Records(*numbers) if any(number is not None for number in numbers) else None
-
-
-def _counts(value: Any) -> bool:
-    # Beyond 64 bits no database takes it.
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def _count(value: Any) -> int | None:
@@ -276,3 +269,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for kind in (ASYNC_INVOKE, MODEL_INVOCATION_JOB)}
 )
 """Every kind this program knows, by name."""
+
+
+def kind_of(arn: str) -> tuple[Kind, str, str]:
+    """The kind, region and account that a job's ARN names.
+
+    Raises:
+        ItemError: It is no ARN of a known kind of job.
+    """
+    match = _ARN.fullmatch(arn)
+    kind = next((kind for kind in KINDS.values() if match and kind.resource == match["resource"]), None)
+    if match is None or kind is None:
+        known = ", ".join(f"…:{kind.resource}/…" for kind in KINDS.values())
+        raise ItemError(f"{arn} is not the ARN of a job; known are {known}", reason="arn")
+    return kind, match["region"], match["account"]

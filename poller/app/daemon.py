@@ -17,6 +17,8 @@ from poller.app.gauges import StoreGauges
 from poller.delivery import SinkWorker
 from poller.errors import StoreError
 from poller.polling import PollScheduler
+from poller.store.browse import Browser
+from poller.web import api, page
 from poller.web.server import Health, WebServer, application
 
 if TYPE_CHECKING:
@@ -138,7 +140,9 @@ class Daemon:
         if address is None:
             return None
         health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
-        web = WebServer(application(parts.metrics.registry, health), *address)
+        browser = Browser(parts.database)
+        further = [page.route(browser, parts.outbox, tuple(parts.settings.sinks)), *api.routes(browser)]
+        web = WebServer(application(parts.metrics.registry, health, further), *address)
         _log.info("web.listening", url=web.url)
         return web
 

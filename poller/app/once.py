@@ -29,11 +29,13 @@ class Outcome:
     """How it went.
 
     Args:
-        events: Events recorded, or that would have been.
+        jobs: Jobs whose row was written, or would have been; those of a first scan among them.
+        events: Events recorded, likewise.
         failed: Targets that could not be seen whole.
         pending: Deliveries still owed afterwards, by sink.
     """
 
+    jobs: int
     events: int
     failed: tuple[str, ...]
     pending: dict[str, int]
@@ -78,6 +80,7 @@ async def run_once(
         report.target.id for report in reports if report is not None and report.claimed and not report.failure
     }
     return Outcome(
+        jobs=sum(report.changes for report in reports if report is not None),
         events=sum(report.events for report in reports if report is not None),
         failed=tuple(target.id for target in parts.targets if target.id not in seen),
         pending={} if rehearse is not None else _pending(parts),

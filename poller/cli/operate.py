@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -45,7 +46,8 @@ def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
     finally:
         parts.close()
     verb = "would record" if dry_run else "recorded"
-    typer.echo(f"once: {verb} {outcome.events} events from {len(parts.targets)} targets", err=True)
+    found = f"{outcome.events} events and {outcome.jobs} rows of jobs"
+    typer.echo(f"once: {verb} {found} from {len(parts.targets)} targets", err=True)
     for target in outcome.failed:
         typer.echo(f"once: {target} could not be seen whole", err=True)
     for sink, pending in outcome.pending.items():
@@ -54,20 +56,24 @@ def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
 
 
 def _show(observation: Observation) -> None:
-    """Print one line of JSON about what would be recorded."""
-    change = observation.change
-    job = change.job
+    """Print one line of JSON about an event that would be recorded; what is silent is only counted."""
+    if observation.event is None:
+        return
+    job = observation.change.job
     row = {
-        "event_id": observation.event.id if observation.event else None,
+        "event_id": observation.event.id,
         "job_arn": job.arn,
         "job_name": job.name,
-        "previous_status": change.previous_status,
+        "previous_status": observation.change.previous_status,
         "status": job.status,
         "outcome": job.outcome,
         "submitted_at": iso(job.submitted_at),
         "sinks": list(observation.sinks),
     }
-    typer.echo(json.dumps(row))
+    # Whoever reads our output may have seen enough; that is no failure of the poll.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(row) + "\n")
+        sys.stdout.flush()
 
 
 def run_migration(context: Context) -> None:

@@ -247,6 +247,25 @@ def version() -> None:
     typer.echo(f"bedrock-poller {__version__}")
 
 
+@_app.command()
+def watch(
+    context: typer.Context,
+    arn: Annotated[str, typer.Argument(help="The job's ARN.")],
+    every: Annotated[
+        timedelta,
+        typer.Option("--every", parser=_duration, metavar="DURATION", help="Time between two looks."),
+    ] = timedelta(seconds=5),
+) -> None:
+    """Follow one job to its end.
+
+    Asks AWS itself, with the credentials of the target that watches the job's account and region, or else the
+    current ones. Exits with 0 only if the job succeeded.
+    """
+    from poller.cli.watching import follow
+
+    raise typer.Exit(follow(_context(context), arn, every=every.total_seconds()))
+
+
 @_sinks.command("list")
 def sinks_list(context: typer.Context) -> None:
     """List the configured sinks: type, what is owed to each, and whether it is parked."""

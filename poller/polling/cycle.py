@@ -325,6 +325,10 @@ class Cycle:
             try:
                 job = self._observe(scan, scan.api.get(arn))
             except AwsError as error:
+                if error.reason is AwsReason.ACCESS_DENIED:
+                    self._warn_once("job.get_denied", scan, "", error=str(error))
+                    self._list_older(scan, plan)
+                    return
                 if error.reason is not AwsReason.NOT_FOUND:
                     raise
                 self._missed(scan, [arn])
@@ -332,6 +336,15 @@ class Cycle:
             scan.unseen.pop(arn, None)
             if job is not None and job.arn == arn:
                 self._take(scan, [job])
+
+    def _list_older(self, scan: _Scan, plan: ScanPlan) -> None:
+        """Look at the same jobs by a wider listing, for want of the permission to get them."""
+        older = [scan.unseen[arn] for arn in plan.gets if arn in scan.unseen]
+        timeless = any(job.submitted_at is None for job in older)
+        since = None if timeless else widest_edge(overlap=self._rules.overlap, open_jobs=older)
+        for page in scan.api.pages(since):
+            self._page(scan, page)
+        self._missed(scan, [job.arn for job in older if job.arn in scan.unseen])
 
     def _absent(self, scan: _Scan, plan: ScanPlan) -> None:
         """Count the open jobs that a complete listing should have shown and did not."""

@@ -107,6 +107,12 @@ class Browser:
             for row in self._rows(statement)
         ]
 
+    def job_counts(self) -> list[Row]:
+        """How many jobs there are by account, region, kind and status."""
+        keys = (jobs.c.account_id, jobs.c.region, jobs.c.kind, jobs.c.status)
+        counted = sa.select(*keys, sa.func.count().label("jobs")).where(~jobs.c.gone)
+        return [dict(row) for row in self._rows(counted.group_by(*keys).order_by(*keys))]
+
     def statuses(self) -> Iterator[tuple[str, str]]:
         """Every job's ARN and status."""
         for row in self._rows(sa.select(jobs.c.arn, jobs.c.status)):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -23,7 +25,6 @@ from poller.errors import CorruptStoreError, PollerError, SchemaError, StoreErro
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ResultT = TypeVar("ResultT")
 
@@ -31,7 +32,8 @@ SCHEMA = "0001"
 """The Alembic revision that this program works with."""
 
 _REMEDY = "restore it from a backup, or move it away to start anew"
-_BUSY_SECONDS = 10
+_BUSY_SECONDS = 10.0
+_HEADER_SIZE = 100
 _ATTEMPTS = 4
 
 
@@ -97,6 +99,7 @@ class Database:
         """
         if self.path not in {None, "", ":memory:"}:
             _create_private(str(self.path))
+            _refuse_truncated(Path(str(self.path)))
             with self.read() as connection:
                 found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if found != "ok":
@@ -177,10 +180,13 @@ class Database:
 
     def probe(self) -> None:
         """Raise `StoreError` unless the database takes a write; leaves nothing behind."""
-        with _translated(self.path), self.engine.connect() as connection:
-            transaction = connection.begin()
-            connection.execute(sa.text("UPDATE sinks SET name = name"))
-            transaction.rollback()
+        with _translated(self.path), self.engine.begin() as connection:
+            if self.path is None:
+                connection.execute(sa.text("UPDATE sinks SET name = name"))
+                return
+            # Written to the disk at the commit, so that a full one is noticed.
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
     def close(self) -> None:
         """Close every connection."""
@@ -190,8 +196,23 @@ class Database:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late and too weak; ours begin in _begin_immediate.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_SECONDS * 1000}"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _enter_wal(connection: Any) -> None:
+    # A new file changes to WAL only while nobody else has it open, and SQLite does not wait for that itself.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, guards nothing
+        else:
+            return
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
@@ -209,6 +230,13 @@ def _create_private(path: str) -> None:
         raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
 
 
+def _refuse_truncated(path: Path) -> None:
+    # SQLite takes such a file for a new database, and deletes the log that belongs to the old one.
+    size, log = path.stat().st_size, path.with_name(f"{path.name}-wal")
+    if 0 < size < _HEADER_SIZE or (size == 0 and log.exists() and log.stat().st_size > 0):
+        raise CorruptStoreError(f"the store {path} is truncated to {size} bytes; {_REMEDY}")
+
+
 @contextmanager
 def _translated(path: str | Path | None) -> Iterator[None]:
     try:
@@ -216,11 +244,10 @@ def _translated(path: str | Path | None) -> Iterator[None]:
     except PollerError:
         raise
     except SQLAlchemyError as error:
-        message = f"the store{f' {path}' if path else ''}: {_brief(error)}"
-        if any(sign in message for sign in ("malformed", "not a database", "disk image")):
-            raise CorruptStoreError(
-                f"{message}; restore it from a backup, or move it away to start anew"
-            ) from error
+        said = _brief(error)
+        message = f"the store{f' {path}' if path else ''}: {said}"
+        if any(sign in said for sign in ("malformed", "not a database", "disk image")):
+            raise CorruptStoreError(f"{message}; {_REMEDY}") from error
         raise StoreError(message) from error
 
 

@@ -99,9 +99,12 @@ jobs = Table(
     Column("records_succeeded", BigInteger),
     Column("records_failed", BigInteger),
 )
+# The constant columns of the partial indexes, here and below, make SQLite prefer them to whole ones.
 Index(
     "jobs_open",
     jobs.c.target_id,
+    jobs.c.terminal,
+    jobs.c.gone,
     sqlite_where=text("terminal = 0 AND gone = 0"),
     postgresql_where=text("NOT terminal AND NOT gone"),
 )
@@ -144,6 +147,7 @@ Index(
     "deliveries_pending",
     deliveries.c.sink,
     deliveries.c.job_arn,
+    deliveries.c.state,
     deliveries.c.id,
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),
@@ -151,6 +155,7 @@ Index(
 Index(
     "deliveries_due",
     deliveries.c.sink,
+    deliveries.c.state,
     deliveries.c.id,
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),

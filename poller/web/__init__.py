@@ -1,4 +1,4 @@
-"""The web server: metrics and health."""
+"""The web server: metrics, health, the status page and the API."""
 
 from poller.web.server import Health, WebServer
 

@@ -1,4 +1,4 @@
-"""Serves `/metrics`, `/-/healthy` and `/-/ready` on the daemon's own loop.
+"""Serves metrics, health, the status page and the API on the daemon's own loop.
 
 Health is asked, not remembered: `/-/healthy` fails when a loop is overdue, which a restart may cure;
 `/-/ready` fails when the store takes no write, which it may not. Everything is read-only.
@@ -18,11 +18,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from poller import __version__
 from poller.errors import PollerError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import CollectorRegistry
     from starlette.requests import Request
@@ -46,8 +45,8 @@ class Health:
     started: Callable[[], bool]
 
 
-def application(registry: CollectorRegistry, health: Health) -> Starlette:
-    """Build the ASGI application."""
+def application(registry: CollectorRegistry, health: Health, further: Iterable[Route] = ()) -> Starlette:
+    """Build the ASGI application; `further` are the routes of the status page and the API."""
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -69,15 +68,12 @@ def application(registry: CollectorRegistry, health: Health) -> Starlette:
             return JSONResponse({"ready": False, "why": str(error)}, status_code=503)
         return PlainTextResponse("ready\n")
 
-    async def index(_request: Request) -> Response:
-        return PlainTextResponse(f"bedrock-poller {__version__}\n\n/metrics\n/-/healthy\n/-/ready\n")
-
     return Starlette(
         routes=[
-            Route("/", index),
             Route("/metrics", metrics),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
+            *further,
         ]
     )
 

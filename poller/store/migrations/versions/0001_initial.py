@@ -36,7 +36,7 @@ def upgrade() -> None:
     op.create_index(
         "deliveries_due",
         "deliveries",
-        ["sink", "id"],
+        ["sink", "state", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
@@ -44,7 +44,7 @@ def upgrade() -> None:
     op.create_index(
         "deliveries_pending",
         "deliveries",
-        ["sink", "job_arn", "id"],
+        ["sink", "job_arn", "state", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
@@ -92,7 +92,7 @@ def upgrade() -> None:
     op.create_index(
         "jobs_open",
         "jobs",
-        ["target_id"],
+        ["target_id", "terminal", "gone"],
         unique=False,
         sqlite_where=sa.text("terminal = 0 AND gone = 0"),
         postgresql_where=sa.text("NOT terminal AND NOT gone"),

@@ -1,0 +1,74 @@
+"""HTTP servers with as little in them as possible, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    Answer = Callable[[str, bytes], bytes]
+    """Request target and body in, body of the answer out; must be picklable."""
+
+
+class _Protocol(asyncio.Protocol):
+    """HTTP/1.1 with keep-alive and content-length, and nothing else."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._buffer = b""
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - a TCP server gives no other
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end].lower()
+            length = 0
+            if (at := head.find(b"content-length:")) >= 0:
+                length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+            if len(self._buffer) < end + 4 + length:
+                return
+            target = self._buffer.split(b" ", 2)[1].decode()
+            body = self._answer(target, self._buffer[end + 4 : end + 4 + length])
+            self._buffer = self._buffer[end + 4 + length :]
+            date = format_datetime(datetime.now(UTC), usegmt=True)
+            answer = (
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-amzn-requestid: bench\r\n"
+                f"date: {date}\r\ncontent-length: {len(body)}\r\n\r\n"
+            )
+            assert self._transport is not None  # noqa: S101 - data comes after the connection
+            self._transport.write(answer.encode() + body)
+
+
+def _serve(answer: Answer, ready: Connection) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Protocol(answer), "127.0.0.1", 0)
+        ready.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """Serve until the end of the block, and give the URL."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(answer, theirs), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.terminate()
+        process.join()

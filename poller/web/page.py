@@ -1,0 +1,70 @@
+"""The status page: what is polled, what is owed, what happened last. No script; it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from poller import __version__
+from poller.errors import StoreError
+from poller.store.browse import Selection
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from poller.store import Outbox
+    from poller.store.browse import Browser
+
+_EVENTS = 25
+# Names come from strangers. Escaping keeps them text; this keeps them powerless should it ever fail.
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def route(browser: Browser, outbox: Outbox, sinks: tuple[str, ...]) -> Route:
+    """The page's route.
+
+    Args:
+        browser: Reads targets and events.
+        outbox: Reads what is owed.
+        sinks: The configured sinks.
+    """
+    environment = Environment(
+        loader=PackageLoader("poller.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("status.html")
+
+    def render() -> str:
+        backlog, parked = outbox.backlog(), outbox.parked()
+        owed = [
+            {
+                "name": name,
+                "pending": backlog[name].states.get("pending", 0) if name in backlog else 0,
+                "dead": backlog[name].states.get("dead", 0) if name in backlog else 0,
+                "parked": parked.get(name, ""),
+            }
+            for name in sorted({*sinks, *backlog})
+        ]
+        return template.render(
+            version=__version__,
+            targets=browser.targets(Selection(limit=1000)),
+            counts=browser.job_counts(),
+            sinks=owed,
+            events=browser.events(Selection(limit=_EVENTS)),
+        )
+
+    async def answer(_request: Request) -> Response:
+        try:
+            return HTMLResponse(await asyncio.to_thread(render), headers=_HEADERS)
+        except StoreError as error:
+            return PlainTextResponse(f"the store cannot be read: {error}\n", status_code=503)
+
+    return Route("/", answer)
