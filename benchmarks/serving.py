@@ -67,6 +67,8 @@ def serving(answer: Answer) -> Iterator[str]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(answer, theirs), daemon=True)
     process.start()
+    # So that a child that dies ends the wait for its port.
+    theirs.close()
     try:
         yield f"http://127.0.0.1:{ours.recv()}"
     finally:

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import structlog
 
@@ -27,8 +28,10 @@ _lock = threading.Lock()
 
 def conceal(values: Iterable[str]) -> None:
     """Strike these texts from everything that is logged from now on; very short ones would strike words."""
+    known = [value for value in values if len(value) >= _SHORTEST_SECRET]
     with _lock:
-        _secrets.update(value for value in values if len(value) >= _SHORTEST_SECRET)
+        # Also as an exception or an address would show it.
+        _secrets.update(form for value in known for form in (value, repr(value)[1:-1], quote(value, safe="")))
 
 
 def strike(text: str) -> str:
@@ -106,7 +109,10 @@ def _clean(value: Any) -> Any:
         case str():
             return strike(value)
         case dict():
-            return {key: _STRUCK if _tells(str(key)) else _clean(item) for key, item in value.items()}
+            return {
+                strike(str(key)): _STRUCK if _tells(str(key)) and item else _clean(item)
+                for key, item in value.items()
+            }
         case list() | tuple():
             return [_clean(item) for item in value]
         case None | bool() | int() | float():

@@ -99,7 +99,7 @@ class JobsApi:
         items = response.get(self._kind.list_key)
         following = response.get("nextToken")
         # An empty list may be left out, but then nothing else stands in its place.
-        strange = items is None and response.keys() - {"nextToken", "ResponseMetadata"}
+        strange = items is None and response.keys() - {self._kind.list_key, "nextToken", "ResponseMetadata"}
         if strange or not isinstance(items, list | None) or not isinstance(following, str | None):
             message = f"page {number + 1} of {self._kind.list_operation} is not a list of jobs"
             raise IncompleteScanError(message, reason=AwsReason.MALFORMED)

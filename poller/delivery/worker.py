@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poller import logs
@@ -35,6 +37,16 @@ _IDLE_SECONDS = 5.0
 """How often an idle worker looks whether another process has left it something."""
 _STORE_RETRY_SECONDS = 1.0
 _LEASE_MARGIN = 15.0
+"""How much longer than one deadline a claim lasts: how long it may wait here for its turn."""
+_AHEAD = 8
+"""Batches claimed for each that can be sent at once, so that sends never wait for the database."""
+_LINGER_SECONDS = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    deliveries: Sequence[Delivery]
+    good_until: float
 
 
 class SinkWorker:
@@ -73,7 +85,11 @@ class SinkWorker:
         )
         self._deadline: float = sink.settings.timeout.total_seconds()
         self._sending: dict[asyncio.Task[None], Sequence[Delivery]] = {}
+        self._waiting: deque[_Batch] = deque()
+        self._held = 0
+        self._window = sink.settings.concurrency * sink.batch_size * _AHEAD
         self._settled: list[Settlement] = []
+        self._give_back: list[Delivery] = []
         self._resume_at = 0.0
         self._wake = asyncio.Event()
         self._stopping = False
@@ -104,13 +120,12 @@ class SinkWorker:
                 self._progress.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline + 60)
                 self._wake.clear()
                 try:
-                    await self._settle()
-                    claimed = await self._claim()
-                    if claimed or self._settled:
+                    moved = await self._exchange()
+                    if until_idle and not (self._sending or self._settled):
+                        if not moved:
+                            break
                         continue
-                    if until_idle and not self._sending:
-                        break
-                    await self._rest()
+                    await self._rest(moved=moved)
                 except StoreError as error:
                     _log.error("delivery.store_failed", sink=self.name, error=str(error))
                     await asyncio.sleep(_STORE_RETRY_SECONDS)
@@ -119,24 +134,47 @@ class SinkWorker:
             self._progress.forget(f"sink {self.name}")
             await self.sink.close()
 
-    async def _claim(self) -> bool:
-        free = self.sink.settings.concurrency - len(self._sending)
-        if free <= 0 or time.monotonic() < self._resume_at:
-            return False
+    async def _exchange(self) -> bool:
+        """Settle what has ended, claim what fits, and begin to send it; whether there was anything."""
+        settled, self._settled = self._settled, []
+        limit = 0
+        if not self._stopping and time.monotonic() >= self._resume_at:
+            limit = max(0, self._window - self._held)
+        lease = self._deadline + _LEASE_MARGIN
+        began = time.monotonic()
+        try:
+            recorded, claimed = await self._in_thread(
+                lambda: self._outbox.exchange(settled, self.name, limit=limit, lease=lease)
+            )
+        except StoreError:
+            self._settled = settled + self._settled
+            raise
+        self._count_settled(settled, recorded)
         size = self.sink.batch_size
-        claimed = await self._in_thread(
-            lambda: self._outbox.claim(self.name, limit=free * size, lease=self._deadline + _LEASE_MARGIN)
-        )
         for start in range(0, len(claimed), size):
-            batch = claimed[start : start + size]
-            task = asyncio.create_task(self._send(batch), name=f"send to {self.name}")
-            self._sending[task] = batch
+            self._waiting.append(_Batch(claimed[start : start + size], began + _LEASE_MARGIN))
+        self._held += len(claimed)
+        self._begin_sends()
+        return bool(settled or claimed)
+
+    def _begin_sends(self) -> None:
+        while self._waiting and len(self._sending) < self.sink.settings.concurrency:
+            if self._stopping or time.monotonic() < self._resume_at:
+                break
+            batch = self._waiting.popleft()
+            if time.monotonic() > batch.good_until:
+                # Its lease would end before the deadline of a send that begins now.
+                self._give_back.extend(batch.deliveries)
+                self._held -= len(batch.deliveries)
+                continue
+            task = asyncio.create_task(self._send(batch.deliveries), name=f"send to {self.name}")
+            self._sending[task] = batch.deliveries
             task.add_done_callback(self._sent)
-        return bool(claimed)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            del self._sending[task]
+            self._held -= len(self._sending.pop(task))
+            self._begin_sends()
         self._wake.set()
 
     async def _send(self, batch: Sequence[Delivery]) -> None:
@@ -206,24 +244,23 @@ class SinkWorker:
         self._metrics.sink_parked.labels(self.name).set(1)
         await self._in_thread(lambda: self._outbox.park(self.name, message))
 
-    async def _settle(self) -> None:
-        if not self._settled:
-            return
-        settled, self._settled = self._settled, []
-        try:
-            recorded = await self._in_thread(lambda: self._outbox.settle(settled))
-        except StoreError:
-            self._settled = settled + self._settled
-            raise
+    def _count_settled(self, settled: Sequence[Settlement], recorded: int) -> None:
         self._metrics.deliveries.labels(self.name).inc(sum(item.delivered for item in settled))
         if recorded < len(settled):
             self._metrics.leases_lost.inc(len(settled) - recorded)
             _log.warning("delivery.lease_lost", sink=self.name, deliveries=len(settled) - recorded)
 
-    async def _rest(self) -> None:
+    async def _rest(self, *, moved: bool) -> None:
         """Sleep until something may be due, or somebody wakes the worker."""
+        if self._give_back or (self._waiting and time.monotonic() < self._resume_at):
+            await self._release()
+        if moved:
+            # Under load, a moment's patience lets sends end together and be settled together.
+            await asyncio.sleep(_LINGER_SECONDS)
+            if self._settled:
+                return
         seconds = _IDLE_SECONDS
-        if len(self._sending) < self.sink.settings.concurrency:
+        if self._held < self._window:
             due = await self._in_thread(lambda: self._outbox.next_due(self.name))
             paused = self._resume_at - time.monotonic()
             if due is not None:
@@ -234,6 +271,16 @@ class SinkWorker:
         except TimeoutError:
             pass
 
+    async def _release(self) -> None:
+        """Give back what was claimed and cannot be sent now."""
+        held, self._give_back = self._give_back, []
+        for batch in self._waiting:
+            held += batch.deliveries
+            self._held -= len(batch.deliveries)
+        self._waiting.clear()
+        if held:
+            await self._in_thread(lambda: self._outbox.release(held))
+
     async def _drain(self, grace: float) -> None:
         if self._sending:
             await asyncio.wait(self._sending, timeout=grace)
@@ -243,10 +290,11 @@ class SinkWorker:
         if self._sending:
             await asyncio.wait(self._sending)
             _log.warning("delivery.released", sink=self.name, deliveries=len(late))
+        self._give_back.extend(late)
         try:
-            await self._settle()
-            if late:
-                await self._in_thread(lambda: self._outbox.release(late))
+            recorded = await self._in_thread(lambda: self._outbox.settle(self._settled))
+            self._count_settled(self._settled, recorded)
+            await self._release()
         except StoreError as error:
             # Their leases run out by themselves; what was delivered is then delivered once more.
             _log.error("delivery.store_failed", sink=self.name, error=str(error))

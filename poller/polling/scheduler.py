@@ -111,7 +111,9 @@ class PollScheduler:
             before = offset
 
     def poll_now(self) -> None:
-        """Make every target due."""
+        """Make every target due, unless no more polls are to begin."""
+        if self._stop.is_set():
+            return
         for target in self._targets:
             self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
 

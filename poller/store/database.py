@@ -196,9 +196,13 @@ class Database:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own transactions begin too late and too weak; ours begin in _begin_immediate.
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
-    _enter_wal(connection)
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        connection.close()  # the pool forgets it unclosed
+        raise
 
 
 def _enter_wal(connection: Any) -> None:
@@ -231,9 +235,14 @@ def _create_private(path: str) -> None:
 
 
 def _refuse_truncated(path: Path) -> None:
-    # SQLite takes such a file for a new database, and deletes the log that belongs to the old one.
+    # SQLite takes an almost empty file for a new database, deletes the log that belongs to the old one, and
+    # fills the end of a torn page with zeros; a page may only be torn while the log still has it.
     size, log = path.stat().st_size, path.with_name(f"{path.name}-wal")
-    if 0 < size < _HEADER_SIZE or (size == 0 and log.exists() and log.stat().st_size > 0):
+    logged = log.exists() and log.stat().st_size > 0
+    with path.open("rb") as file:
+        page_size = int.from_bytes(file.read(_HEADER_SIZE)[16:18], "big")
+    torn = page_size > 0 and size % page_size > 0 and not logged
+    if 0 < size < _HEADER_SIZE or torn or (size == 0 and logged):
         raise CorruptStoreError(f"the store {path} is truncated to {size} bytes; {_REMEDY}")
 
 

@@ -1,0 +1,105 @@
+"""The rate limit, by a clock of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.aws.limits import RateLimit
+from poller.errors import StoppedError
+
+
+class Clock:
+    """Monotonic seconds that stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+def limit(per_second: float) -> tuple[RateLimit, Clock]:
+    """A limit and its clock."""
+    clock = Clock()
+    return RateLimit(per_second, threading.Event(), clock), clock
+
+
+def test_a_second_s_worth_goes_at_once_and_the_rest_in_turn() -> None:
+    """Five a second: five without waiting, then one every 200 ms."""
+    limited, _ = limit(5)
+    waits = [limited.reserve() for _ in range(8)]
+    assert waits == pytest.approx([0, 0, 0, 0, 0, 0.2, 0.4, 0.6])
+
+
+def test_a_slow_rate_lets_one_go_at_once() -> None:
+    """One every ten seconds means one now, and the next in ten."""
+    limited, clock = limit(0.1)
+    assert [limited.reserve(), limited.reserve()] == pytest.approx([0, 10])
+    clock.now += 30
+    assert [limited.reserve(), limited.reserve()] == pytest.approx([0, 10])
+
+
+def test_a_pause_fills_the_bucket_and_no_more() -> None:
+    """An hour without a call allows no more than the burst afterwards."""
+    limited, clock = limit(2)
+    for _ in range(4):
+        limited.reserve()
+    clock.now += 3600
+    assert [limited.reserve() for _ in range(3)] == pytest.approx([0, 0, 0.5])
+
+
+@given(st.floats(0.05, 100), st.lists(st.floats(0, 3), max_size=60))
+def test_no_stretch_of_time_has_more_turns_than_the_rate_allows(rate: float, pauses: list[float]) -> None:
+    """Whenever callers come, between any two turns lie as many intervals as turns beyond the burst."""
+    limited, clock = limit(rate)
+    turns = []
+    for pause in pauses:
+        clock.now += pause
+        turns.append(clock.now + limited.reserve())
+    burst = max(1.0, rate)
+    for first, begin in enumerate(turns):
+        for last in range(first, len(turns)):
+            allowed = burst + (turns[last] - begin) * rate
+            assert last - first + 1 <= allowed + 1 + 1e-6
+
+
+def test_a_wait_ends_when_the_turn_comes() -> None:
+    """Twenty a second, and the twenty-second call has waited for two turns."""
+    limited = RateLimit(20, threading.Event())
+    began = time.monotonic()
+    for _ in range(22):
+        limited.wait()
+    assert 0.08 <= time.monotonic() - began < 2
+
+
+def test_a_stop_ends_every_wait() -> None:
+    """Callers that would wait for an hour are told at once, and so is everyone after."""
+    stop = threading.Event()
+    limited = RateLimit(1 / 3600, stop)
+    limited.wait()
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            limited.wait()
+    assert time.monotonic() - began < 5
+
+
+def test_threads_share_the_turns() -> None:
+    """Each reservation is its own, however many threads ask."""
+    limited, _ = limit(1)
+    waits: list[float] = []
+    threads = [
+        threading.Thread(target=lambda: waits.extend(limited.reserve() for _ in range(100))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(waits) == pytest.approx([float(turn) for turn in range(400)])

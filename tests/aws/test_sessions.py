@@ -1,0 +1,346 @@
+"""Clients, credentials and counters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import botocore.endpoint
+import pytest
+from moto.server import ThreadedMotoServer
+
+from poller.aws import Access, JobsApi
+from poller.aws.sessions import _home_region
+from poller.errors import AwsError, AwsReason, StoppedError
+from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
+from poller.simulator import DEFAULT_REGION, Simulator, faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from poller.aws import Sessions
+    from poller.metrics import Metrics
+    from tests.aws.conftest import Switchboard
+
+    MakeSessions = Callable[..., Sessions]
+
+ROLE = "arn:aws:iam::111111111111:role/bedrock-poller-read"
+
+
+OWN = Access()
+
+
+def listing(sessions: Sessions, access: Access = OWN, region: str = DEFAULT_REGION) -> int:
+    """List the batch jobs, and say how many there are."""
+    jobs = JobsApi(sessions.client(access, region, "bedrock"), MODEL_INVOCATION_JOB)
+    return sum(len(page.items) for page in jobs.pages(None))
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    """A counter, 0 if it has never counted."""
+    return metrics.registry.get_sample_value(f"bedrock_poller_{name}", labels) or 0
+
+
+def requests(metrics: Metrics) -> float:
+    """How many list requests were counted."""
+    return value(metrics, "aws_api_requests_total", service="bedrock", operation="ListModelInvocationJobs")
+
+
+def failures(metrics: Metrics, code: str) -> float:
+    """How many list requests were counted as failed with a code."""
+    return value(
+        metrics,
+        "aws_api_request_failures_total",
+        service="bedrock",
+        operation="ListModelInvocationJobs",
+        error_code=code,
+    )
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK does not wait between its attempts."""
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+
+
+def test_a_client_is_made_once_for_each_place(make_sessions: MakeSessions) -> None:
+    """The same access, region and service give the same client, from every thread."""
+    sessions = make_sessions()
+    first = sessions.client(Access(), "us-east-1", "bedrock")
+    found: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(sessions.client(Access(), "us-east-1", "bedrock")))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(client is first for client in found)
+    assert sessions.client(Access(), "eu-west-1", "bedrock") is not first
+    assert sessions.client(Access(), "us-east-1", "bedrock-runtime") is not first
+
+
+def test_requests_say_who_sends_them(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard
+) -> None:
+    """The application's id is in the user agent, so that the account's owner finds it in CloudTrail."""
+    listing(make_sessions())
+    assert "app/bedrock-poller" in switchboard.requests[0].headers["user-agent"]
+
+
+def test_every_attempt_is_counted(
+    make_sessions: MakeSessions, simulator: Simulator, metrics: Metrics, impatient: None
+) -> None:
+    """Retries of the SDK are requests too; throttles are counted as such and as failures."""
+    simulator.faults.add(faults.Throttle(times=2), faults.Fail(times=1))
+    assert listing(make_sessions(max_attempts=5)) == 0
+    assert simulator.requests.count() == requests(metrics) == 4
+    assert failures(metrics, "ThrottlingException") == 2
+    assert failures(metrics, "InternalServerException") == 1
+    assert value(metrics, "aws_api_throttles_total", service="bedrock") == 2
+
+
+def test_a_failure_on_the_way_is_counted_under_its_own_name(
+    make_sessions: MakeSessions, simulator: Simulator, metrics: Metrics, impatient: None
+) -> None:
+    """What never became an answer has the name of the SDK's exception."""
+    simulator.faults.add(faults.Reset(times=1))
+    listing(make_sessions(max_attempts=2))
+    assert requests(metrics) == 2
+    assert failures(metrics, "ConnectionClosedError") == 1
+    assert value(metrics, "aws_api_throttles_total", service="bedrock") == 0
+
+
+def test_a_stranger_s_error_code_is_no_label(
+    make_sessions: MakeSessions, simulator: Simulator, metrics: Metrics
+) -> None:
+    """Labels stay bounded: what is no name is counted as unknown, a 429 as a throttle whatever it says."""
+    simulator.faults.add(faults.Fail(code="<b>no name</b>", status=429))
+    with pytest.raises(AwsError):
+        listing(make_sessions())
+    assert failures(metrics, "unknown") == 1
+    assert value(metrics, "aws_api_throttles_total", service="bedrock") == 1
+
+
+def test_the_attempts_are_limited(make_sessions: MakeSessions, simulator: Simulator, impatient: None) -> None:
+    """The setting counts the first one."""
+    simulator.faults.add(faults.Throttle())
+    with pytest.raises(AwsError) as caught:
+        listing(make_sessions(max_attempts=3))
+    assert caught.value.reason is AwsReason.THROTTLED
+    assert simulator.requests.count() == 3
+
+
+def test_the_rate_is_shared_by_the_services_of_a_place_only(
+    make_sessions: MakeSessions, simulator: Simulator, stop: threading.Event
+) -> None:
+    """Both services of one access and region take turns; another region has turns of its own."""
+    sessions = make_sessions(requests_per_second=0.001)
+    listing(sessions)
+    listing(sessions, region="eu-west-1")
+    runtime = JobsApi(sessions.client(Access(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE)
+    threading.Timer(0.05, stop.set).start()
+    with pytest.raises(StoppedError):
+        next(runtime.pages(None))
+
+
+def test_a_stop_ends_the_wait_and_counts_as_nothing(
+    make_sessions: MakeSessions, simulator: Simulator, stop: threading.Event, metrics: Metrics
+) -> None:
+    """A request that was never sent is neither a request nor a failure, and the SDK does not retry it."""
+    sessions = make_sessions(requests_per_second=0.001, max_attempts=5)
+    listing(sessions)
+    threading.Timer(0.05, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(StoppedError):
+        listing(sessions)
+    assert time.monotonic() - began < 5
+    assert simulator.requests.count() == requests(metrics) == 1
+    assert failures(metrics, "StoppedError") == 0
+    assert failures(metrics, "unknown") == 0
+
+
+def test_what_cannot_become_a_client_has_a_reason(make_sessions: MakeSessions) -> None:
+    """A profile that is not there, and a region that is none."""
+    sessions = make_sessions()
+    for access, region, reason in (
+        (Access(profile="nobody"), "us-east-1", AwsReason.CREDENTIALS),
+        (Access(), "not a region!", AwsReason.INVALID),
+    ):
+        with pytest.raises(AwsError) as caught:
+            sessions.client(access, region, "bedrock")
+        assert caught.value.reason is reason
+    with pytest.raises(AwsError):
+        sessions.region(Access(profile="nobody"))
+
+
+def test_the_current_region_is_the_sdk_s(
+    make_sessions: MakeSessions, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`AWS_DEFAULT_REGION` and a profile's region first, then `AWS_REGION`; a role changes nothing."""
+    assert make_sessions().region(Access()) is None
+    environment.setenv("AWS_REGION", "eu-north-1")
+    assert make_sessions().region(Access(role_arn=ROLE)) == "eu-north-1"
+    environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert make_sessions().region(Access()) == "eu-west-1"
+    config = tmp_path / "config"
+    config.write_text("[profile p]\nregion = ap-south-1\n")
+    environment.setenv("AWS_CONFIG_FILE", str(config))
+    environment.delenv("AWS_DEFAULT_REGION")
+    assert make_sessions().region(Access(profile="p")) == "ap-south-1"
+
+
+def test_each_partition_has_a_home(make_sessions: MakeSessions) -> None:
+    """Where STS is asked if there is no current region."""
+    assert _home_region(ROLE) == "us-east-1"
+    assert _home_region(ROLE.replace(":aws:", ":aws-us-gov:")) == "us-gov-west-1"
+    assert _home_region(ROLE.replace(":aws:", ":aws-cn:")) == "cn-north-1"
+
+
+def test_the_external_id_is_no_part_of_an_access_s_identity() -> None:
+    """Two accesses to one role share a session, and neither shows how the id is had."""
+    one, two = Access(role_arn=ROLE, external_id=lambda: "a"), Access(role_arn=ROLE, external_id=lambda: "b")
+    assert one == two
+    assert hash(one) == hash(two)
+    assert "external_id" not in repr(one)
+    assert Access().external_id() is None
+
+
+class Sts:
+    """A real STS of moto's, and what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def watch(self, sessions: Sessions) -> Sessions:
+        """Note every AssumeRole that these sessions send."""
+
+        def note(params: dict[str, Any], **_: Any) -> None:
+            self.asked.append(dict(params))
+
+        sessions._session(Access()).events.register("provide-client-params.sts.AssumeRole", note)
+        return sessions
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """The URL of a moto server."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def sts(moto: str, environment: pytest.MonkeyPatch) -> Sts:
+    """Where roles are assumed."""
+    environment.setenv("AWS_ENDPOINT_URL_STS", moto)
+    return Sts()
+
+
+def credentials_of(sessions: Sessions, access: Access) -> Any:
+    """The credentials that a role's clients share."""
+    return sessions._session(access).get_credentials()
+
+
+def keys_used(switchboard: Switchboard) -> list[str]:
+    """The access key that each request was signed with."""
+    return [
+        request.headers["authorization"].split("Credential=")[1].split("/")[0]
+        for request in switchboard.requests
+    ]
+
+
+def test_a_role_is_assumed_with_its_external_id(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+) -> None:
+    """Once for many calls and both services; requests carry the temporary credentials."""
+    sessions = sts.watch(make_sessions())
+    access = Access(role_arn=ROLE, external_id=lambda: "xid-1")
+    listing(sessions, access)
+    listing(sessions, access)
+    list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
+    assert sts.asked == [{"RoleArn": ROLE, "RoleSessionName": "bedrock-poller", "ExternalId": "xid-1"}]
+    assert len(set(keys_used(switchboard))) == 1
+    assert keys_used(switchboard)[0].startswith("ASIA")
+    assert all(request.headers["x-amz-security-token"] for request in switchboard.requests)
+
+
+def test_a_role_without_an_external_id_is_asked_for_without_one(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+) -> None:
+    """And an access without a role uses the credentials it has."""
+    sessions = sts.watch(make_sessions())
+    listing(sessions, Access(role_arn=ROLE))
+    assert sts.asked == [{"RoleArn": ROLE, "RoleSessionName": "bedrock-poller"}]
+    switchboard.requests.clear()
+    listing(sessions)
+    assert keys_used(switchboard) == ["AKIDDEFAULT"]
+    assert len(sts.asked) == 1
+
+
+def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
+    make_sessions: MakeSessions,
+    simulator: Simulator,
+    switchboard: Switchboard,
+    sts: Sts,
+    tmp_path: Path,
+) -> None:
+    """An hour later the role is assumed anew, and the external id is read again for it."""
+    file = tmp_path / "external_id"
+    file.write_text("before")
+    access = Access(role_arn=ROLE, external_id=file.read_text)
+    sessions = sts.watch(make_sessions())
+    listing(sessions, access)
+    file.write_text("after")
+    listing(sessions, access)
+    assert [asked["ExternalId"] for asked in sts.asked] == ["before"]
+    credentials_of(sessions, access)._time_fetcher = lambda: datetime.now(UTC) + timedelta(minutes=59)
+    listing(sessions, access)
+    assert [asked["ExternalId"] for asked in sts.asked] == ["before", "after"]
+    first, second, third = keys_used(switchboard)
+    assert first == second != third
+
+
+def test_an_external_id_that_cannot_be_read_is_a_credentials_failure(
+    make_sessions: MakeSessions, simulator: Simulator, sts: Sts, tmp_path: Path
+) -> None:
+    """The message names the role and the file; the next poll tries again."""
+    file = tmp_path / "external_id"
+    access = Access(role_arn=ROLE, external_id=file.read_text)
+    sessions = make_sessions()
+    with pytest.raises(AwsError, match="external_id") as caught:
+        listing(sessions, access)
+    assert caught.value.reason is AwsReason.CREDENTIALS
+    assert ROLE in str(caught.value)
+    file.write_text("there")
+    assert listing(sessions, access) == 0
+
+
+def test_a_role_that_may_not_be_assumed_is_access_denied(
+    make_sessions: MakeSessions, switchboard: Switchboard
+) -> None:
+    """What STS says is kept, no connection stays open, and other accesses go on."""
+    sessions = make_sessions()
+    error = b"<Error><Code>AccessDenied</Code><Message>not sts:AssumeRole</Message></Error>"
+    switchboard.can(b"<ErrorResponse>" + error + b"</ErrorResponse>", status=403)
+    with pytest.raises(AwsError, match="sts:AssumeRole") as caught:
+        listing(sessions, Access(role_arn=ROLE))
+    assert (caught.value.reason, caught.value.code) == (AwsReason.ACCESS_DENIED, "AccessDenied")
+    switchboard.answer = Simulator().handle
+    assert listing(sessions) == 0
+
+
+def test_closing_closes_every_client(make_sessions: MakeSessions, simulator: Simulator) -> None:
+    """Closing twice does no harm, and a client asked for afterwards is a new one."""
+    sessions = make_sessions()
+    first = sessions.client(Access(), DEFAULT_REGION, "bedrock")
+    sessions.close()
+    sessions.close()
+    assert sessions.client(Access(), DEFAULT_REGION, "bedrock") is not first

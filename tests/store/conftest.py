@@ -1,0 +1,109 @@
+"""A real database for every test, on a clock that a test can move.
+
+The parameters of `url` are the databases that every test of this folder runs on.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from poller.store import Claim, Database, Outbox, Snapshot
+from tests.store.samples import OTHER, TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from poller.store import Observation
+
+
+class Clock:
+    """The database's clock: stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_168_800.0
+
+    def __call__(self) -> sa.ColumnElement[float]:
+        """The time, as SQL that is asked anew whenever a statement runs."""
+        return sa.bindparam("clock", callable_=lambda: self.now, type_=sa.Double(), unique=True)
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class Store:
+    """The parts of a store over one database, as one process has them."""
+
+    def __init__(self, database: Database, owner: str = "me") -> None:
+        self.database = database
+        self.snapshot = Snapshot(database, owner=owner, lease=15)
+        self.outbox = Outbox(database)
+
+    def claim(self) -> Claim:
+        """Take the lease on the target, which is free."""
+        claim = self.snapshot.claim(TARGET)
+        assert claim is not None
+        return claim
+
+    def record(self, *observations: Observation) -> None:
+        """Write observations in a poll of their own."""
+        claim = self.claim()
+        self.snapshot.record(claim, observations)
+        self.snapshot.release(claim)
+
+    @contextmanager
+    def explained(self) -> Iterator[list[str]]:
+        """Collect how SQLite looks up what the statements in the block ask for."""
+        steps: list[str] = []
+
+        def explain(
+            connection: sa.Connection, _cursor: Any, statement: str, parameters: Any, *_: Any
+        ) -> None:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                driver: Any = connection.connection.driver_connection
+                once = parameters[0] if isinstance(parameters, list) else parameters
+                steps.extend(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}", once))
+
+        sa.event.listen(self.database.engine, "before_cursor_execute", explain)
+        yield steps
+        sa.event.remove(self.database.engine, "before_cursor_execute", explain)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query gives."""
+        with self.database.read() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+@pytest.fixture(params=["sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    return f"{request.param}:///{tmp_path}/poller.db"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The database's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def database(url: str, clock: Clock) -> Iterator[Database]:
+    """A database with its schema."""
+    database = Database(url, now=clock)
+    database.prepare()
+    database.migrate()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    """A store that knows two targets."""
+    store = Store(database)
+    store.snapshot.register([TARGET, OTHER])
+    return store

@@ -1,0 +1,402 @@
+"""The declared kinds against botocore's service models, and how an item becomes a `Job`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+import pytest
+from botocore.utils import parse_timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poller.errors import ItemError
+from poller.kinds import ASYNC_INVOKE, KINDS, MODEL_INVOCATION_JOB, Kind, kind_of, parse_time
+from poller.model import Outcome, Records
+from poller.plan import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poller.kinds import Path
+
+ASYNC_ARN = "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abcdefghwxyz"
+BATCH_ARN = "arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:model-invocation-job/abcdefgh0123"
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+class Model:
+    """What botocore's model says of a kind's two operations."""
+
+    def __init__(self, kind: Kind) -> None:
+        service = botocore.session.Session().get_service_model(kind.service)
+        self.service = service
+        self.list = service.operation_model(kind.list_operation)
+        self.get = service.operation_model(kind.get_operation)
+        self.page: Any = self.list.output_shape
+        self.item: Any = self.page.members[kind.list_key].member
+        self.detail: Any = self.get.output_shape
+
+
+def shape_at(shape: Any, path: Path) -> Any:
+    """The shape at a path, or None if the path leads nowhere."""
+    for name in path:
+        if shape is None or shape.type_name != "structure":
+            return None
+        shape = shape.members.get(name)
+    return shape
+
+
+def text_paths(kind: Kind) -> Iterator[tuple[str, Path]]:
+    """Every declared path to a text."""
+    for name in ("arn", "status", "model_id", "message", "client_request_token", "output_uri"):
+        yield name, getattr(kind, name)
+    for name in ("name_path", "input_uri"):
+        if getattr(kind, name) is not None:
+            yield name, getattr(kind, name)
+
+
+@every_kind
+def test_the_operations_and_the_list_key_exist(kind: Kind) -> None:
+    """Both operations are in the service's model, and the list's items stand under the declared key."""
+    model = Model(kind)
+    assert {kind.list_operation, kind.get_operation} <= set(model.service.operation_names)
+    assert model.page.members[kind.list_key].type_name == "list"
+    assert model.page.members["nextToken"].type_name == "string"
+    assert model.list.input_shape.members["nextToken"].type_name == "string"
+    assert set(model.page.members) == {kind.list_key, "nextToken"}
+
+
+@every_kind
+def test_every_declared_path_exists_in_list_items_and_get_responses(kind: Kind) -> None:
+    """Texts are strings, times are timestamps and counts are integers, in the Get and in the list alike."""
+    model = Model(kind)
+    for shape in (model.item, model.detail):
+        for name, path in text_paths(kind):
+            assert shape_at(shape, path).type_name == "string", name
+        for path in (kind.submitted_at, kind.modified_at, kind.ended_at):
+            assert shape_at(shape, path).type_name == "timestamp", path
+        for path in kind.records or ():
+            assert shape_at(shape, path).type_name in {"integer", "long"}, path
+
+
+@every_kind
+def test_the_arn_is_required_and_of_the_declared_resource_type(kind: Kind) -> None:
+    """List items and Get responses must have the ARN, and the model's pattern for it names the resource."""
+    model = Model(kind)
+    for shape in (model.item, model.detail):
+        assert kind.arn[-1] in shape.required_members
+    pattern = shape_at(model.item, kind.arn).metadata["pattern"]
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    assert re.search(pattern, arn)
+    assert kind.observe({kind.arn[0]: arn, "status": "X"}).id == "abcdefghwxyz"
+
+
+@every_kind
+def test_the_parameters_are_members_that_take_the_declared_values(kind: Kind) -> None:
+    """What is sent with every list call and every Get is in the input's model, with allowed values."""
+    model = Model(kind)
+    members = model.list.input_shape.members
+    assert members[kind.since_parameter].type_name == "timestamp"
+    for name, value in kind.list_parameters.items():
+        shape = members[name]
+        if isinstance(value, str):
+            assert value in shape.enum
+        else:
+            assert shape.metadata["min"] <= value <= shape.metadata["max"]
+    assert kind.list_parameters["maxResults"] == members["maxResults"].metadata["max"] == PAGE_SIZE
+    assert kind.list_parameters["sortOrder"] == "Ascending"
+    assert model.get.input_shape.required_members == [kind.get_parameter]
+    pattern = model.get.input_shape.members[kind.get_parameter].metadata["pattern"]
+    assert re.search(pattern, f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz")
+
+
+@every_kind
+def test_the_declared_statuses_are_the_model_s_own(kind: Kind) -> None:
+    """Neither more nor fewer statuses are declared than the model has; none is both open and an end."""
+    model = Model(kind)
+    assert set(shape_at(model.item, kind.status).enum) == kind.statuses
+    assert set(shape_at(model.detail, kind.status).enum) == kind.statuses
+    assert not set(kind.open_statuses) & set(kind.outcomes)
+    assert len(set(kind.open_statuses)) == len(kind.open_statuses)
+    ranks = [kind.ranks[status] for status in kind.open_statuses]
+    assert ranks == sorted(ranks)
+    assert max(ranks) < min(kind.ranks[status] for status in kind.outcomes)
+
+
+@every_kind
+def test_the_codes_for_gone_are_errors_of_the_get_operation(kind: Kind) -> None:
+    """A job is believed gone only by an error that Get declares; NotFound wherever it declares that."""
+    declared = {shape.name for shape in Model(kind).get.error_shapes}
+    assert kind.gone_codes & declared
+    if "ResourceNotFoundException" in declared:
+        assert kind.gone_codes == {"ResourceNotFoundException"}
+    assert not kind.gone_codes & {"AccessDeniedException", "ThrottlingException", "InternalServerException"}
+
+
+@every_kind
+def test_the_actions_are_named_after_the_operations(kind: Kind) -> None:
+    """Requests are signed as `bedrock`, which is the prefix of the IAM actions as well."""
+    service = Model(kind).service
+    assert service.signing_name == "bedrock"
+    assert kind.list_operation.startswith("List")
+    assert kind.get_operation.startswith("Get")
+    assert service.resolved_protocol == "rest-json"
+
+
+def test_the_kinds_are_found_by_their_names() -> None:
+    """The registry's keys are the names, which appear in events, metrics and configurations."""
+    assert set(KINDS) == {"async_invoke", "model_invocation_job"}
+    assert all(name == kind.name for name, kind in KINDS.items())
+
+
+@every_kind
+def test_an_arn_tells_its_kind_region_and_account(kind: Kind) -> None:
+    """From the ARN alone it is known which service to ask, where."""
+    arn = f"arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:{kind.resource}/abcdefghwxyz"
+    assert kind_of(arn) == (kind, "us-gov-west-1", "123456789012")
+
+
+@pytest.mark.parametrize(
+    "arn", ["", "abcdefghwxyz", "arn:aws:s3:::bucket", ASYNC_ARN + "\n", ASYNC_ARN.replace("async", "sync")]
+)
+def test_what_is_no_job_s_arn_is_an_error_that_names_the_known_kinds(arn: str) -> None:
+    """The message shows what would be one."""
+    with pytest.raises(ItemError, match=r"async-invoke.*model-invocation-job") as caught:
+        kind_of(arn)
+    assert caught.value.reason == "arn"
+
+
+def batch_item(**members: Any) -> dict[str, Any]:
+    """A list item of a batch job with everything in it."""
+    return {
+        "jobArn": BATCH_ARN,
+        "jobName": "nightly",
+        "modelId": "arn:aws:bedrock:us-gov-west-1::foundation-model/m",
+        "clientRequestToken": "token-1",
+        "status": "Completed",
+        "message": "all well",
+        "submitTime": "2026-11-20T10:00:00.123Z",
+        "lastModifiedTime": 1795168801.5,
+        "endTime": "Fri, 20 Nov 2026 10:00:02 GMT",
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": "s3://in/"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://out/"}},
+        "totalRecordCount": 100,
+        "processedRecordCount": 90,
+        "successRecordCount": 80,
+        "errorRecordCount": 10,
+        **members,
+    }
+
+
+def test_every_attribute_is_read_from_its_place() -> None:
+    """A whole list item becomes a `Job` with every attribute, and the item itself as `raw`."""
+    item = batch_item()
+    job = MODEL_INVOCATION_JOB.observe(item)
+    assert job.arn == BATCH_ARN
+    assert (job.id, job.kind) == ("abcdefgh0123", "model_invocation_job")
+    assert (job.account_id, job.region) == ("123456789012", "us-gov-west-1")
+    assert (job.status, job.terminal, job.outcome) == ("Completed", True, Outcome.SUCCEEDED)
+    assert job.name == "nightly"
+    assert job.model_id == "arn:aws:bedrock:us-gov-west-1::foundation-model/m"
+    assert (job.client_request_token, job.message) == ("token-1", "all well")
+    assert job.submitted_at == datetime(2026, 11, 20, 10, 0, 0, 123_000, tzinfo=UTC)
+    assert job.modified_at == datetime(2026, 11, 20, 10, 0, 1, 500_000, tzinfo=UTC)
+    assert job.ended_at == datetime(2026, 11, 20, 10, 0, 2, tzinfo=UTC)
+    assert (job.input_uri, job.output_uri) == ("s3://in/", "s3://out/")
+    assert job.records == Records(total=100, processed=90, succeeded=80, failed=10)
+    assert job.raw is item
+
+
+def test_a_kind_without_names_and_counts_has_none() -> None:
+    """An async invocation has no name, input or record counts, whatever its item holds."""
+    job = ASYNC_INVOKE.observe(
+        {"invocationArn": ASYNC_ARN, "status": "InProgress", "jobName": "x", "totalRecordCount": 5}
+    )
+    assert (job.name, job.input_uri, job.records) == (None, None, None)
+    assert (job.terminal, job.outcome, job.rank) == (False, None, 0)
+    assert job.submitted_at is None
+
+
+def test_unknown_statuses_fields_and_union_members_pass_verbatim() -> None:
+    """What nobody declared survives in `raw` and `status`, and is neither open-ended nor an outcome."""
+    odd = {"somethingNew": {"deep": [1, None, "x"]}}
+    item = batch_item(status="Archiving", futureField="\ud800\x00", outputDataConfig=odd)
+    job = MODEL_INVOCATION_JOB.observe(item)
+    assert (job.status, job.rank, job.terminal, job.outcome) == ("Archiving", None, False, None)
+    assert job.output_uri is None
+    assert job.raw["outputDataConfig"] == odd
+    assert job.raw["futureField"] == "\ud800\x00"
+
+
+def test_attributes_are_texts_that_a_database_gives_back_unchanged() -> None:
+    """Lone surrogates and NUL are replaced, or each poll would take a stored status for another one."""
+    text = "Odd\ud800\x00\r\n\ud83d\ude80"
+    job = MODEL_INVOCATION_JOB.observe(batch_item(status=text, jobName=text))
+    assert job.status == job.name == "Odd\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}\r\n\N{ROCKET}"
+    assert job.status.encode().decode() == job.status
+    assert job.raw["status"] == text
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (None, "type"),
+        ("text", "type"),
+        ([], "type"),
+        ({}, "arn"),
+        ({"jobArn": 7, "status": "Completed"}, "arn"),
+        ({"jobArn": "", "status": "Completed"}, "arn"),
+        ({"jobArn": BATCH_ARN + "\n", "status": "Completed"}, "arn"),
+        ({"jobArn": ASYNC_ARN, "status": "Completed"}, "arn"),
+        ({"jobArn": BATCH_ARN.replace("123456789012", "12"), "status": "Completed"}, "arn"),
+        ({"jobArn": BATCH_ARN}, "status"),
+        ({"jobArn": BATCH_ARN, "status": ""}, "status"),
+        ({"jobArn": BATCH_ARN, "status": {"code": 1}}, "status"),
+    ],
+)
+def test_an_item_without_a_usable_arn_or_status_is_an_item_error(item: Any, reason: str) -> None:
+    """The error says which of a closed set of reasons it is, and names the job where that is known."""
+    with pytest.raises(ItemError) as caught:
+        MODEL_INVOCATION_JOB.observe(item)
+    assert caught.value.reason == reason
+    assert caught.value.arn == (BATCH_ARN if reason == "status" else None)
+
+
+def test_values_of_unexpected_types_cost_only_their_attribute() -> None:
+    """A name that is a number, a time that is a list and a config that is a text become None."""
+    job = MODEL_INVOCATION_JOB.observe(
+        batch_item(jobName=7, submitTime=[], lastModifiedTime=True, endTime="soon", inputDataConfig="s3://x")
+    )
+    assert (job.name, job.submitted_at, job.modified_at, job.ended_at, job.input_uri) == (None,) * 5
+    assert job.status == "Completed"
+
+
+@pytest.mark.parametrize("count", [-1, 2**63, 10**400, True, 1.5, "7", None, []])
+def test_a_count_that_no_database_takes_is_none(count: Any) -> None:
+    """Counts are integers from 0 to 64 bits; anything else is left to `raw`."""
+    assert MODEL_INVOCATION_JOB.observe(batch_item(totalRecordCount=count)).records == Records(
+        None, 90, 80, 10
+    )
+
+
+def test_records_are_absent_when_no_count_is_there() -> None:
+    """A job without a single count has no records, one with a zero has."""
+    item = batch_item()
+    for name in ("totalRecordCount", "processedRecordCount", "successRecordCount", "errorRecordCount"):
+        del item[name]
+    assert MODEL_INVOCATION_JOB.observe(item).records is None
+    assert MODEL_INVOCATION_JOB.observe(item | {"errorRecordCount": 0}).records == Records(failed=0)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+    | st.fixed_dictionaries(
+        {"jobArn": st.just(BATCH_ARN), "status": st.text(min_size=1)},
+        optional={
+            name: st.none() | st.integers() | st.floats() | st.text() | st.lists(st.none())
+            for name in ("submitTime", "lastModifiedTime", "endTime", "jobName", "totalRecordCount")
+        },
+    )
+)
+def test_no_item_whatsoever_raises_anything_but_an_item_error(item: Any) -> None:
+    """A stranger's JSON becomes a job or an `ItemError`, nothing else."""
+    try:
+        job = MODEL_INVOCATION_JOB.observe(item)
+    except ItemError:
+        return
+    assert job.raw is item
+
+
+moments = st.integers(86_400, 253_300_000_000).flatmap(
+    lambda second: st.integers(0, 999_999).map(
+        lambda micros: datetime.fromtimestamp(second, UTC).replace(microsecond=micros)
+    )
+)
+zones = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+def by_botocore(value: Any) -> datetime:
+    """What botocore reads, as UTC; it leaves a time without a zone naive."""
+    moment: datetime = parse_timestamp(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@given(moments, zones, st.sampled_from(["seconds", "milliseconds", "microseconds"]), st.booleans())
+def test_iso_times_are_read_as_botocore_reads_them(
+    moment: datetime, zone: timezone, precision: str, lower: bool
+) -> None:
+    """ISO 8601 with an offset, with Z, and without a zone, which means UTC."""
+    local = moment.astimezone(zone)
+    plain = moment.replace(tzinfo=None).isoformat(timespec=precision)
+    for text in (local.isoformat(timespec=precision), plain + "Z", plain, plain.replace("T", " ")):
+        written = text.lower() if lower else text
+        assert parse_time(written) == by_botocore(written)
+
+
+@given(st.integers(0, 200_000_000_000) | st.floats(0, 200_000_000_000))
+def test_epoch_times_are_read_as_botocore_reads_them(seconds: float) -> None:
+    """Seconds since 1970, as a number or as text; eight digits are seconds too, not a date."""
+    assert parse_time(seconds) == by_botocore(seconds)
+    text = repr(seconds)
+    assert parse_time(text) == by_botocore(text)
+
+
+@given(moments.map(lambda moment: moment.replace(microsecond=0)), zones)
+def test_rfc_822_times_are_read_as_botocore_reads_them(moment: datetime, zone: timezone) -> None:
+    """RFC 822 with GMT and with an offset."""
+    for text in (format_datetime(moment, usegmt=True), format_datetime(moment.astimezone(zone))):
+        assert parse_time(text) == by_botocore(text) == moment
+
+
+def test_eight_digits_are_seconds() -> None:
+    """`20261120` is a moment of August 1970, as it is for botocore."""
+    assert parse_time("20261120") == datetime(1970, 8, 23, 12, 5, 20, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        [],
+        {},
+        b"2026-11-20",
+        "",
+        "soon",
+        "-1",
+        -1,
+        -1.0e300,
+        1.0e300,
+        "1e400",
+        float("nan"),
+        float("inf"),
+        "nan",
+        10**400,
+        1_700_000_000_123,
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-01:00",
+        "1969-12-31T23:59:59Z",
+        "2026-13-01T00:00:00Z",
+        "Aug 28, 2024, 10:47:53 PM",
+        "Fri, 20 Nov 2026 10:00:00 +9999999999",
+        "\ud800",
+        "9" * 5000,
+    ],
+)
+def test_absurd_times_are_none(value: Any) -> None:
+    """What is no time, lies before 1970 or beyond the calendar, or cannot be read for certain, is None."""
+    assert parse_time(value) is None
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z]{3}, [0-9 :+A-Z-]{0,30}", fullmatch=True))
+def test_no_text_raises(text: str) -> None:
+    """Any text is a time in UTC or None."""
+    moment = parse_time(text)
+    assert moment is None or moment.tzinfo is UTC
