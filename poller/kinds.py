@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from poller.errors import ItemError
-from poller.model import Job, Outcome, Records
+from poller.model import Job, Outcome, Records, storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,8 @@ _TERMINAL_RANK = 1000
 
 _LARGEST_COUNT = 2**63 - 1
 """The model says `long`, and so do the databases."""
+_NO_COUNTS = [None, None, None, None]
+_FIRST_YEAR = 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,17 @@ class Kind:
         """Every declared status."""
         return frozenset(self.ranks)
 
+    def glance(self, item: Any) -> tuple[str | None, str | None]:
+        """The ARN and status of a list item, unchecked: enough to see that it is known and has ended."""
+        if not isinstance(item, dict):
+            return None, None
+        arn, status = _at(item, self.arn), _at(item, self.status)
+        return arn if isinstance(arn, str) else None, status if isinstance(status, str) else None
+
+    def submission(self, item: Any) -> datetime | None:
+        """When a list item's job was submitted."""
+        return parse_time(_at(item, self.submitted_at)) if isinstance(item, dict) else None
+
     def observe(self, item: Any) -> Job:
         """Read one list item or Get response.
 
@@ -136,31 +149,28 @@ class Kind:
 
 
 def _at(item: Mapping[str, Any], path: Path | None) -> Any:
-    value: Any = item if path else None
-    for key in path or ():
+    if path is None:
+        return None
+    value: Any = item.get(path[0])
+    for key in path[1:]:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def _text(item: Mapping[str, Any], path: Path | None) -> str | None:
     value = _at(item, path)
-    if not isinstance(value, str):
-        return None
-    if value.isprintable():
-        return value
-    # No database holds NUL or half of a surrogate pair, and what is compared must be what was stored.
-    return (
-        value.encode("utf-16", "surrogatepass")
-        .decode("utf-16", "replace")
-        .replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
+    # What is compared with the snapshot has to be what the snapshot can hold.
+    return storable(value) if isinstance(value, str) else None
 
 
 def _records(item: Mapping[str, Any], paths: tuple[Path, Path, Path, Path] | None) -> Records | None:
     if paths is None:
         return None
-    numbers = [_count(_at(item, path)) for path in paths]
-    return Records(*numbers) if any(number is not None for number in numbers) else None
+    found = [_at(item, path) for path in paths]
+    if found == _NO_COUNTS:
+        return None
+    numbers = [_count(value) for value in found]
+    return Records(*numbers) if numbers != _NO_COUNTS else None
 
 
 def _count(value: Any) -> int | None:
@@ -174,12 +184,15 @@ def parse_time(value: Any) -> datetime | None:
     A time without a zone is taken as UTC. What is no time, or lies outside the years 1970 to 9999, is
     `None`: one absurd time must not cost the job that carries it.
     """
+    if value is None:
+        return None
     try:
         moment = _moment(value)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if moment.timestamp() >= 0 else None
+    return moment if moment.year >= _FIRST_YEAR else None
 
 
 def _moment(value: Any) -> datetime:
@@ -199,7 +212,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _from_iso(text: str) -> datetime:
-    return datetime.fromisoformat(text.upper())
+    return datetime.fromisoformat(text if text.endswith("Z") else text.upper())
 
 
 def _from_epoch(text: str) -> datetime:

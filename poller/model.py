@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+def storable(text: str) -> str:
+    """A text that every database and UTF-8 can hold: NUL and halves of surrogate pairs are replaced."""
+    if text.isprintable():
+        return text
+    paired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return paired.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
 class Outcome(StrEnum):
     """How an ended job ended."""
 

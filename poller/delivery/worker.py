@@ -195,12 +195,15 @@ class SinkWorker:
             broken = DeliveryError(f"the sink raised {type(error).__name__}", reason=DeliveryReason.SINK)
             failures = {delivery.event.id: broken for delivery in batch}
         self._metrics.delivery_duration.labels(self.name).observe(time.monotonic() - began)
+        parking = [failure for failure in failures.values() if failure.park]
+        if parking:
+            # What was claimed ahead is not sent either, and nothing is claimed before the store knows.
+            self._resume_at = max(self._resume_at, time.monotonic() + _IDLE_SECONDS)
         for delivery in batch:
             failure = failures.get(delivery.event.id)
             self._settled.append(
                 self._failed(delivery, failure) if failure else Settlement(delivery, delivered=True)
             )
-        parking = [failure for failure in failures.values() if failure.park]
         if parking:
             await self._park(str(parking[0]))
 
@@ -242,7 +245,11 @@ class SinkWorker:
             "sink.parked", sink=self.name, error=message, remedy=f"bedrock-poller sinks unpark {self.name}"
         )
         self._metrics.sink_parked.labels(self.name).set(1)
-        await self._in_thread(lambda: self._outbox.park(self.name, message))
+        try:
+            await self._in_thread(lambda: self._outbox.park(self.name, message))
+        except StoreError as error:
+            # The next attempt, after the pause, meets the same answer and parks it then.
+            _log.error("delivery.store_failed", sink=self.name, error=str(error))
 
     def _count_settled(self, settled: Sequence[Settlement], recorded: int) -> None:
         self._metrics.deliveries.labels(self.name).inc(sum(item.delivered for item in settled))

@@ -52,6 +52,9 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> None:
         """Give it back."""
 
+    def settled(self, arns: Sequence[str]) -> Mapping[str, str]:
+        """The statuses of those that have ended."""
+
     def known(self, arns: Collection[str]) -> Mapping[str, Known]:
         """The rows of these jobs."""
 
@@ -225,13 +228,25 @@ class Cycle:
         )
 
     def _page(self, scan: _Scan, page: Page) -> None:
-        jobs = [job for item in page.items if (job := self._observe(scan, item)) is not None]
-        for job in jobs:
-            # A submission later than the service's own clock says nothing about where the next window begins.
-            submitted = job.submitted_at
+        scan.report.jobs += len(page.items)
+        # The list is ordered by submission, so its newest job stands at an edge of a page.
+        for item in (*page.items[:1], *page.items[-1:]):
+            submitted = scan.kind.submission(item)
+            # A submission later than the service's own clock says nothing about where to begin.
             if submitted is not None and page.served_at is not None and submitted <= page.served_at:
                 scan.high_water = max(submitted, scan.high_water or submitted)
-        self._take(scan, jobs)
+        items = self._unsettled(scan, page.items)
+        self._take(scan, [job for item in items if (job := self._observe(scan, item)) is not None])
+
+    def _unsettled(self, scan: _Scan, items: Sequence[Any]) -> list[Any]:
+        """Leave out the jobs known to have ended as they are listed: nearly all of a long history."""
+        glances = [scan.kind.glance(item) for item in items]
+        settled = self._ledger.settled([arn for arn, _ in glances if arn is not None])
+        return [
+            item
+            for item, (arn, status) in zip(items, glances, strict=True)
+            if arn is None or arn not in settled or status not in {None, settled[arn]}
+        ]
 
     def _observe(self, scan: _Scan, item: Any) -> Job | None:
         try:
@@ -251,13 +266,12 @@ class Cycle:
 
     def _take(self, scan: _Scan, jobs: Sequence[Job]) -> None:
         """Diff observations and record them, ended jobs with their details and a few at a time."""
-        scan.report.jobs += len(jobs)
         self._alive(scan.claim.target)
         for job in jobs:
             missed = scan.unseen.pop(job.arn, None)
             if missed is not None and missed.missed:
                 scan.returned.add(job.arn)
-        known = self._ledger.known({job.arn for job in jobs})
+        known = self._ledger.known({job.arn for job in jobs}) if jobs else {}
         changes = diff(known, jobs, announce_new=scan.announce)
         if not changes:
             self._ledger.renew(scan.claim)

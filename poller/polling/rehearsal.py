@@ -35,6 +35,10 @@ class Rehearsal:
     def release(self, claim: Claim) -> None:
         """Nothing to give back."""
 
+    def settled(self, arns: Sequence[str]) -> Mapping[str, str]:
+        """The snapshot's ended jobs."""
+        return self._snapshot.settled(arns)
+
     def known(self, arns: Collection[str]) -> Mapping[str, Known]:
         """The snapshot's rows."""
         return self._snapshot.known(arns)

@@ -24,7 +24,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from poller.errors import CorruptStoreError, PollerError, SchemaError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ResultT = TypeVar("ResultT")
 
@@ -52,6 +52,37 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 @compiles(database_now, "postgresql")
 def _postgresql_now(*_: Any, **__: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
+
+
+class Bulk:
+    """A statement that is run for many rows at once, compiled a single time.
+
+    For thousands of rows SQLAlchemy's own handling of parameters costs more than the database; so the values
+    go to the driver as they are, and must be of types that the driver takes.
+
+    Args:
+        engine: Whose dialect to compile for.
+        statement: The statement; each value is a column's name or a bound parameter's.
+        names: The columns that an `INSERT` gives values for.
+    """
+
+    def __init__(self, engine: sa.Engine, statement: sa.Executable, names: Sequence[str] = ()) -> None:
+        compiled = statement.compile(dialect=engine.dialect, column_keys=list(names) or None)  # type: ignore[attr-defined] # every statement of ours can be compiled
+        self._sql = str(compiled)
+        self._order: list[str] | None = compiled.positiontup
+        # What the statement itself fixes is bound as well.
+        self._fixed: dict[str, Any] = compiled.params
+
+    def run(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """Run it for every row, and return how many rows of the database it changed."""
+        if not rows:
+            return 0
+        if missing := self._fixed.keys() - rows[0].keys():
+            fixed = {name: self._fixed[name] for name in missing}
+            rows = [fixed | row for row in rows]
+        order = self._order
+        values: Any = rows if order is None else [tuple([row[name] for name in order]) for row in rows]
+        return connection.exec_driver_sql(self._sql, values).rowcount
 
 
 class Database:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from poller.model import Delivery, Event
-from poller.store.tables import PlainText, deliveries, events, sinks
+from poller.model import Delivery, Event, storable
+from poller.store.database import Bulk
+from poller.store.tables import deliveries, events, sinks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -55,41 +56,55 @@ class Backlog:
     oldest_pending: float | None
 
 
-def enqueue(
-    database: Database, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]
-) -> None:
-    """Write events, and a delivery for each sink, in the caller's transaction; what is there stays."""
-    if not owed:
-        return
-    now = connection.execute(sa.select(database.now())).scalar_one()
-    connection.execute(
-        database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id]),
-        [
-            {
-                "id": event.id,
-                "type": event.type,
-                "job_arn": event.job_arn,
-                "created_at": now,
-                "body": event.body,
-            }
-            for event, _ in owed
-        ],
-    )
-    rows = [
-        {
-            "event_id": event.id,
-            "sink": sink,
-            "job_arn": event.job_arn,
-            "state": PENDING,
-            "created_at": now,
-            "due_at": now,
-        }
-        for event, names in owed
-        for sink in names
-    ]
-    if rows:
+class Enqueue:
+    """Writes events and what they owe, inside the transaction that writes why.
+
+    Args:
+        database: Where.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._now = sa.select(database.now())
+        event = database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id])
+        self._events = Bulk(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
         once = [deliveries.c.event_id, deliveries.c.sink]
-        connection.execute(database.insert(deliveries).on_conflict_do_nothing(index_elements=once), rows)
+        delivery = database.insert(deliveries).on_conflict_do_nothing(index_elements=once)
+        names = ("event_id", "sink", "job_arn", "state", "created_at", "due_at")
+        self._deliveries = Bulk(database.engine, delivery, names)
+
+    def __call__(self, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]) -> None:
+        """Write each event, and a delivery for each of its sinks; what is there already stays."""
+        if not owed:
+            return
+        now = connection.execute(self._now).scalar_one()
+        self._events.run(
+            connection,
+            [
+                {
+                    "id": event.id,
+                    "type": event.type,
+                    "job_arn": event.job_arn,
+                    "created_at": now,
+                    "body": event.body,
+                }
+                for event, _ in owed
+            ],
+        )
+        self._deliveries.run(
+            connection,
+            [
+                {
+                    "event_id": event.id,
+                    "sink": sink,
+                    "job_arn": event.job_arn,
+                    "state": PENDING,
+                    "created_at": now,
+                    "due_at": now,
+                }
+                for event, names in owed
+                for sink in names
+            ],
+        )
 
 
 class Outbox:
@@ -106,6 +121,10 @@ class Outbox:
         self._now = sa.select(now)
         self._candidates = _candidates(now)
         self._any = _candidates(now).with_only_columns(sa.literal(1)).limit(1)
+        self._lease = Bulk(database.engine, _LEASE)
+        self._delivered = Bulk(database.engine, _DELIVERED)
+        self._retried = Bulk(database.engine, _RETRIED)
+        self._given_up = Bulk(database.engine, _GIVEN_UP)
 
     def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
         """Take up to `limit` due deliveries of a sink, oldest first, at most one for each job.
@@ -146,10 +165,29 @@ class Outbox:
 
         def transaction(connection: sa.Connection) -> tuple[int, list[Delivery]]:
             now: float = connection.execute(self._now).scalar_one()
-            recorded = _settle(connection, settlements, now)
+            recorded = self._settle(connection, settlements, now)
             return recorded, self._claim(connection, sink, limit, now + lease) if wanted else []
 
         return self._database.write(transaction)
+
+    def _settle(self, connection: sa.Connection, settlements: Sequence[Settlement], now: float) -> int:
+        """Write settlements, and count those that were still held."""
+        delivered, retried, given_up = [], [], []
+        for item in settlements:
+            row: dict[str, Any] = {"key": item.delivery.id, "held": item.delivery.epoch, "now": now}
+            if item.delivered:
+                delivered.append(row)
+                continue
+            row |= {"reason": item.reason, "error": storable((item.error or "")[:_LONGEST_ERROR])}
+            if item.retry_in is None:
+                given_up.append(row)
+            else:
+                retried.append(row | {"due": now + item.retry_in})
+        return (
+            self._delivered.run(connection, delivered)
+            + self._retried.run(connection, retried)
+            + self._given_up.run(connection, given_up)
+        )
 
     def _has_due(self, sink: str) -> bool:
         with self._database.read() as connection:
@@ -157,8 +195,7 @@ class Outbox:
 
     def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
         rows = connection.execute(self._candidates, {"sink_name": sink, "most": limit}).all()
-        if rows:
-            connection.execute(_LEASE, [{"key": row.id, "until": until} for row in rows])
+        self._lease.run(connection, [{"key": row.id, "until": until} for row in rows])
         return [
             Delivery(
                 id=row.id,
@@ -202,7 +239,7 @@ class Outbox:
         """Stop giving out a sink's deliveries; they are kept."""
         now = self._database.now()
         statement = self._database.insert(sinks).values(
-            name=sink, parked_at=now, parked_reason=reason[:_LONGEST_ERROR]
+            name=sink, parked_at=now, parked_reason=storable(reason[:_LONGEST_ERROR])
         )
         update = {
             "parked_at": statement.excluded.parked_at,
@@ -338,7 +375,7 @@ _FAILED = {
     "lease_until": None,
     "first_failed_at": sa.func.coalesce(deliveries.c.first_failed_at, sa.bindparam("now")),
     "last_reason": sa.bindparam("reason"),
-    "last_error": sa.bindparam("error", type_=PlainText()),
+    "last_error": sa.bindparam("error"),
 }
 _DELIVERED = (
     sa.update(deliveries)
@@ -349,19 +386,3 @@ _RETRIED = sa.update(deliveries).where(_HELD).values(_FAILED | {"due_at": sa.bin
 _GIVEN_UP = (
     sa.update(deliveries).where(_HELD).values(_FAILED | {"state": DEAD, "settled_at": sa.bindparam("now")})
 )
-
-
-def _settle(connection: sa.Connection, settlements: Sequence[Settlement], now: float) -> int:
-    """Write settlements, and count those that were still held."""
-    batches: dict[sa.Update, list[dict[str, Any]]] = {_DELIVERED: [], _RETRIED: [], _GIVEN_UP: []}
-    for item in settlements:
-        row: dict[str, Any] = {"key": item.delivery.id, "held": item.delivery.epoch, "now": now}
-        if item.delivered:
-            batches[_DELIVERED].append(row)
-            continue
-        row |= {"reason": item.reason, "error": (item.error or "")[:_LONGEST_ERROR]}
-        if item.retry_in is None:
-            batches[_GIVEN_UP].append(row)
-        else:
-            batches[_RETRIED].append(row | {"due": now + item.retry_in})
-    return sum(connection.execute(statement, rows).rowcount for statement, rows in batches.items() if rows)

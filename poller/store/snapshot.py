@@ -18,7 +18,8 @@ from poller.errors import LeaseLostError
 from poller.kinds import KINDS
 from poller.model import Job, Known, Outcome, Records, Target
 from poller.plan import OpenJob
-from poller.store.outbox import enqueue
+from poller.store.database import Bulk
+from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, jobs, targets, to_micros
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Snapshot:
         self._owner = owner
         self._lease = lease
         self._renewed: dict[str, float] = {}
+        insert = database.insert(jobs)
+        changing = {name: insert.excluded[name] for name in _COLUMNS if name not in {"arn", "target_id"}}
+        upsert = insert.on_conflict_do_update(index_elements=[jobs.c.arn], set_=changing)
+        self._upsert = Bulk(database.engine, upsert, _COLUMNS)
+        self._owe = Enqueue(database)
 
     def register(self, wanted: Iterable[Target]) -> None:
         """Make a row for every target that has none."""
@@ -136,6 +142,11 @@ class Snapshot:
         if held.rowcount != 1:
             raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
         self._renewed[claim.target.id] = time.monotonic()
+
+    def settled(self, arns: Sequence[str]) -> dict[str, str]:
+        """Which of these jobs have ended, by ARN, and their statuses; those that disappeared are left out."""
+        with self._database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(_SETTLED, {"arns": arns})}
 
     def known(self, arns: Collection[str]) -> dict[str, Known]:
         """The rows of these jobs, by ARN; those never seen are absent."""
@@ -207,21 +218,14 @@ class Snapshot:
             LeaseLostError: Somebody else has claimed the target since; nothing was written.
         """
         rows = [_row(claim.target, observation.change) for observation in observations]
-        insert = self._database.insert(jobs)
-        kept = {"arn", "target_id"}
-        upsert = insert.on_conflict_do_update(
-            index_elements=[jobs.c.arn],
-            set_={name: insert.excluded[name] for name in _COLUMNS if name not in kept},
-        )
         owed = [(item.event, item.sinks) for item in observations if item.event is not None]
 
         def transaction(connection: sa.Connection) -> None:
             self._fence(connection, claim)
-            if rows:
-                connection.execute(upsert, rows)
+            self._upsert.run(connection, rows)
             if seen:
                 connection.execute(sa.update(jobs).where(jobs.c.arn.in_(seen)).values(missed=0))
-            enqueue(self._database, connection, owed)
+            self._owe(connection, owed)
 
         self._database.write(transaction)
 
@@ -288,6 +292,8 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
+_ARNS = jobs.c.arn.in_(sa.bindparam("arns", expanding=True))
+_SETTLED = sa.select(jobs.c.arn, jobs.c.status).where(_ARNS, jobs.c.terminal, ~jobs.c.gone)
 RECORD_STATES = ("total", "processed", "succeeded", "failed")
 _COLUMNS = tuple(column.name for column in jobs.columns)
 

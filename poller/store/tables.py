@@ -7,7 +7,6 @@ Times of our own (leases, due times) are seconds since the epoch by the database
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.types import TypeDecorator
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -39,19 +37,6 @@ def to_micros(moment: datetime | None) -> int | None:
 def from_micros(micros: int | None) -> datetime | None:
     """The inverse of `to_micros`."""
     return None if micros is None else _EPOCH + micros * _MICROSECOND
-
-
-class PlainText(TypeDecorator[str]):
-    """Text that a database takes: lone surrogates and NUL, which a service may send, are replaced."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Replace what UTF-8 or PostgreSQL cannot hold."""
-        if value is None:
-            return None
-        return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 # SQLite numbers rows by itself only for a column declared exactly INTEGER.
@@ -83,11 +68,11 @@ jobs = Table(
     Column("kind", String(64), nullable=False),
     Column("account_id", String(12), nullable=False),
     Column("region", String(32), nullable=False),
-    Column("status", PlainText, nullable=False),
+    Column("status", Text, nullable=False),
     Column("terminal", Boolean, nullable=False),
     Column("outcome", String(16)),
-    Column("name", PlainText),
-    Column("model_id", PlainText),
+    Column("name", Text),
+    Column("model_id", Text),
     Column("submitted_at", BigInteger),
     Column("modified_at", BigInteger),
     Column("ended_at", BigInteger),
@@ -139,7 +124,7 @@ deliveries = Table(
     Column("first_failed_at", Double),
     Column("settled_at", Double),
     Column("last_reason", String(32)),
-    Column("last_error", PlainText),
+    Column("last_error", Text),
     UniqueConstraint("event_id", "sink", name="deliveries_once"),
     sqlite_autoincrement=True,
 )
@@ -167,5 +152,5 @@ sinks = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("parked_at", Double),
-    Column("parked_reason", PlainText),
+    Column("parked_reason", Text),
 )

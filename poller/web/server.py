@@ -143,6 +143,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # From here on a client can connect, and waits until the loop accepts it.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise PollerError(f"cannot listen on {host}:{port}: {error.strerror}; set web.listen") from error

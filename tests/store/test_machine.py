@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SINKS = ("ops", "audit")
 LEASE = 30.0
 RETENTION = 500.0
+ENDS = ("done", "retry", "dead", "release")
 
 
 @dataclass
@@ -154,6 +155,19 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(sink=st.sampled_from(SINKS), limit=st.integers(1, 4))
     def claim(self, sink: str, limit: int) -> None:
         """A worker gets exactly what the model says may be claimed, in order."""
+        self.take(sink, limit)
+
+    @rule(sink=st.sampled_from(SINKS), how=st.sampled_from(ENDS))
+    def oversleep(self, sink: str, how: str) -> None:
+        """A worker sleeps past its lease, another one takes over, and the first one settles after all."""
+        late = self.take(sink, 2)
+        self.clock.tick(LEASE + 1)
+        self.take(sink, 9)
+        for delivery, owed in late:
+            self.end(delivery, owed, how, 0)
+
+    def take(self, sink: str, limit: int) -> list[tuple[Delivery, Owed]]:
+        """Claim, and compare with the model."""
         expected = self.model.claimable(sink, self.clock.now)[:limit]
         claimed = self.outbox.claim(sink, limit=limit, lease=LEASE)
         assert [item.event.id for item in claimed] == [item.event_id for item in expected]
@@ -165,13 +179,19 @@ class StoreMachine(RuleBasedStateMachine):
             assert delivery.failing_for == (
                 None if since is None else pytest.approx(self.clock.now - since, abs=1e-3)
             )
-            self.claims.append((delivery, owed))
+        taken = list(zip(claimed, expected, strict=True))
+        self.claims += taken
+        return taken
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), how=st.sampled_from(["done", "retry", "dead", "release"]), wait=st.integers(0, 90))
+    @rule(data=st.data(), how=st.sampled_from(ENDS), wait=st.integers(0, 90))
     def settle(self, data: st.DataObject, how: str, wait: int) -> None:
         """Any claim ever made is settled, in time or far too late: only the newest one counts."""
         delivery, owed = data.draw(st.sampled_from(self.claims))
+        self.end(delivery, owed, how, wait)
+
+    def end(self, delivery: Delivery, owed: Owed, how: str, wait: int) -> None:
+        """Settle, and compare with the model."""
         current = owed.state == "pending" and owed.epoch == delivery.epoch
         now = self.clock.now
         if how == "release":

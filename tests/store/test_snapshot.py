@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
@@ -283,12 +282,7 @@ def test_a_look_takes_no_lease(store: Store) -> None:
 
 def test_odd_texts_are_stored_as_far_as_a_database_can(store: Store) -> None:
     """Lone surrogates and NUL in names neither fail a poll nor come back as a change."""
-    odd = replace(job(1), name="a\ud800\x00b", model_id="\udfff", status="Odd\x00\ud800")
-    store.record(silent(odd))
-    ((name, status),) = store.rows("SELECT name, status FROM jobs")
-    assert name == "a?\N{REPLACEMENT CHARACTER}b"
-    assert status == "Odd\N{REPLACEMENT CHARACTER}?"
-    seen = job(2, "Odd\ud800\x00", jobName="n\x00")
+    seen = job(2, "Odd\ud800\x00", jobName="n\x00\udfff", modelId="\ud800")
     store.record(silent(seen))
     assert store.snapshot.known([arn(2)])[arn(2)].status == seen.status
     assert store.snapshot.remembered(arn(2)).name == seen.name
