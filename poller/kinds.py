@@ -100,8 +100,7 @@ class Kind:
         """The ARN and status of a list item, unchecked: enough to see that it is known and has ended."""
         if not isinstance(item, dict):
             return None, None
-        arn, status = _at(item, self.arn), _at(item, self.status)
-        return arn if isinstance(arn, str) else None, status if isinstance(status, str) else None
+        return _text(item, self.arn), _text(item, self.status)
 
     def submission(self, item: Any) -> datetime | None:
         """When a list item's job was submitted."""

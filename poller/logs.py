@@ -80,8 +80,10 @@ def configure(*, level: str, form: str) -> None:
     root.setLevel(logging.WARNING)
     # Libraries speak from warnings up; at debug level botocore would print credentials' scopes and bodies.
     logging.getLogger("poller").setLevel(level.upper())
-    for chatty in ("apscheduler", "botocore", "boto3", "urllib3", "uvicorn", "alembic"):
+    for chatty in ("botocore", "boto3", "urllib3", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It warns at every run that a long poll makes it skip, which is how it is meant to be.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,21 +1,28 @@
 """Decides how one cycle looks at a target: what to list, and which jobs to get one by one.
 
 Pure. A steady cycle must see every new job and every open job. A listing from a cutoff shows all jobs
-submitted since, at one call a page; an open job older than the cutoff costs one Get. The lower edge of the
-window comes from times that the service itself reported, minus an overlap, never from the local clock.
+submitted since, at one call a page; an open job older than the cutoff costs one Get. `choose` finds the
+cutoff with the fewest calls. The lower edge of the window comes from times that the service itself reported,
+minus an overlap, never from the local clock.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
 PAGE_SIZE = 1000
 """The largest page that the list operations give (`maxResults`, botocore's service models)."""
+
+MARGIN = timedelta(seconds=1)
+"""How far before a job's submission a window begins that is to show it: nobody has documented whether
+`submitTimeAfter` includes its own moment, and one kind reports whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ class ScanPlan:
 
     Args:
         since: List the jobs submitted after this; `None` lists all: a full scan.
-        gets: ARNs of the open jobs that the listing cannot show.
+        gets: ARNs of the open jobs that the listing cannot show, oldest submission first.
     """
 
     since: datetime | None
@@ -56,45 +63,76 @@ def full_scan() -> ScanPlan:
     return ScanPlan(since=None)
 
 
-def choose(
-    *,
-    high_water: datetime | None,
-    overlap: timedelta,
-    open_jobs: Sequence[OpenJob],
-    jobs_since_oldest: int,
-) -> ScanPlan:
-    """Choose the cheaper of two windows, in API calls.
-
-    One begins at the newest submission seen and gets every older open job; the other begins at the oldest
-    open job and needs no Get for those that carry a time.
+def narrowest(*, high_water: datetime, overlap: timedelta, open_jobs: Sequence[OpenJob]) -> ScanPlan:
+    """The plan with the shortest listing that is allowed, and a Get for every older open job.
 
     Args:
-        high_water: The newest submission time that a complete scan saw; `None` asks for a full scan.
-        overlap: How far before an edge the window begins. Covers jobs that become visible late, and that
-            nobody has documented whether `submitTimeAfter` includes its own moment.
-        open_jobs: The snapshot's open jobs.
-        jobs_since_oldest: How many known jobs were submitted since the oldest of `open_jobs`, less the
-            overlap; what the wider listing would return.
+        high_water: The newest submission time that a complete scan saw.
+        overlap: How far before it a window begins, because jobs can become visible late.
+        open_jobs: The snapshot's open jobs. One that was missed has to be missing from further listings
+            before it is believed gone, so the window reaches back to it.
     """
-    if high_water is None:
-        return full_scan()
-    # A job that was missed has to be missing from further listings before it is believed gone.
-    suspects = (job.submitted_at for job in open_jobs if job.missed and job.submitted_at is not None)
-    narrow = _window(min((high_water, *suspects)) - overlap, open_jobs)
-    edge = widest_edge(overlap=overlap, open_jobs=open_jobs)
-    if not narrow.gets or edge is None:
+    missed = [job.submitted_at for job in open_jobs if job.missed and job.submitted_at is not None]
+    since = min([high_water - overlap, *(submitted - MARGIN for submitted in missed)])
+    return _from(since, _by_age(open_jobs))
+
+
+def choose(
+    *,
+    narrow: ScanPlan,
+    open_jobs: Sequence[OpenJob],
+    page_edges: Sequence[datetime],
+    page_cost: float = 1.0,
+    get_cost: float = 1.0,
+) -> ScanPlan:
+    """Find the cheapest plan: pages of one listing plus a Get for each open job older than its cutoff.
+
+    Between two open jobs a later cutoff never costs more, so the cutoffs worth looking at are the narrow
+    plan's and those just before an open job.
+
+    Args:
+        narrow: The narrowest plan allowed.
+        open_jobs: The snapshot's open jobs.
+        page_edges: When the 1000th, 2000th, … newest known job was submitted, newest first; may stop where
+            a listing would cost more than the narrow plan's Gets.
+        page_cost: What a page costs.
+        get_cost: What a Get costs.
+
+    Returns:
+        The cheapest; of equals the one with the shortest listing.
+    """
+    if narrow.since is None or not narrow.gets:
         return narrow
-    wide = _window(min(high_water - overlap, edge), open_jobs)
-    extra_pages = jobs_since_oldest // PAGE_SIZE
-    return wide if extra_pages + len(wide.gets) < len(narrow.gets) else narrow
+    jobs = _by_age(open_jobs)
+    edges = sorted(page_edges)
+
+    def cost(plan: ScanPlan, since: datetime) -> float:
+        pages = 1 + len(edges) - bisect_right(edges, since)
+        return pages * page_cost + len(plan.gets) * get_cost
+
+    cheapest, lowest = narrow, cost(narrow, narrow.since)
+    for job in reversed(jobs):
+        if job.submitted_at is None or job.submitted_at > narrow.since:
+            continue
+        since = job.submitted_at - MARGIN
+        plan = _from(since, jobs)
+        if (price := cost(plan, since)) < lowest:
+            cheapest, lowest = plan, price
+    return cheapest
 
 
-def widest_edge(*, overlap: timedelta, open_jobs: Sequence[OpenJob]) -> datetime | None:
-    """Where the wider window would begin; `None` if no open job carries a time."""
-    times = [job.submitted_at for job in open_jobs if job.submitted_at is not None]
-    return min(times) - overlap if times else None
+def pages_worth_counting(narrow: ScanPlan, *, page_cost: float = 1.0, get_cost: float = 1.0) -> int:
+    """How many page edges `choose` can make use of: beyond them the narrow plan's Gets are cheaper."""
+    return int(len(narrow.gets) * get_cost / page_cost)
 
 
-def _window(since: datetime, open_jobs: Sequence[OpenJob]) -> ScanPlan:
-    gets = (job.arn for job in open_jobs if job.submitted_at is None or job.submitted_at <= since)
+def _by_age(open_jobs: Sequence[OpenJob]) -> list[OpenJob]:
+    """Oldest submission first, those without a time before all; the order they came in settles ties."""
+    timeless = [job for job in open_jobs if job.submitted_at is None]
+    timed = [(job.submitted_at, job) for job in open_jobs if job.submitted_at is not None]
+    return timeless + [job for _, job in sorted(timed, key=lambda pair: (pair[0], pair[1].arn))]
+
+
+def _from(since: datetime, jobs: Sequence[OpenJob]) -> ScanPlan:
+    gets = (job.arn for job in jobs if job.submitted_at is None or job.submitted_at <= since)
     return ScanPlan(since=since, gets=tuple(gets))

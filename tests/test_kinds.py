@@ -283,6 +283,23 @@ def test_a_count_that_no_database_takes_is_none(count: Any) -> None:
     )
 
 
+def test_a_glance_reads_arn_and_status_without_judging_them() -> None:
+    """Both are texts that a database can be asked for, or None; the rest of the item is not looked at."""
+    assert MODEL_INVOCATION_JOB.glance(batch_item()) == (BATCH_ARN, "Completed")
+    assert MODEL_INVOCATION_JOB.glance({"jobArn": "odd\ud800"}) == ("odd\N{REPLACEMENT CHARACTER}", None)
+    assert MODEL_INVOCATION_JOB.glance({"jobArn": 7, "status": []}) == (None, None)
+    for item in (None, "text", 7):
+        assert MODEL_INVOCATION_JOB.glance(item) == (None, None)
+
+
+def test_the_submission_of_an_item_can_be_read_alone() -> None:
+    """Where the item has one."""
+    item = batch_item()
+    assert MODEL_INVOCATION_JOB.submission(item) == MODEL_INVOCATION_JOB.observe(item).submitted_at
+    for odd in ({}, {"submitTime": "soon"}, None, "text"):
+        assert MODEL_INVOCATION_JOB.submission(odd) is None
+
+
 def test_records_are_absent_when_no_count_is_there() -> None:
     """A job without a single count has no records, one with a zero has."""
     item = batch_item()

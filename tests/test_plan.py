@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.plan import PAGE_SIZE, OpenJob, ScanPlan, choose, full_scan, widest_edge
+from poller.plan import (
+    MARGIN,
+    PAGE_SIZE,
+    OpenJob,
+    ScanPlan,
+    choose,
+    full_scan,
+    narrowest,
+    pages_worth_counting,
+)
+
+if TYPE_CHECKING:
+    from random import Random
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 OVERLAP = timedelta(minutes=10)
@@ -40,10 +53,16 @@ class Service:
         shown = sum(count for at, count in self.ended if minute(at) > since)
         return shown + sum(job.submitted_at is not None and job.submitted_at > since for job in jobs)
 
-    def calls(self, plan: ScanPlan, jobs: list[OpenJob]) -> int:
-        """What a plan costs: the pages, at least one, and the Gets."""
-        assert plan.since is not None
-        return max(1, -(-self.listed(plan.since, jobs) // PAGE_SIZE)) + len(plan.gets)
+    def calls(self, since: datetime, jobs: list[OpenJob]) -> int:
+        """What a cutoff costs: its pages, a full last one followed by an empty one, and the Gets."""
+        older = sum(job.submitted_at is None or job.submitted_at <= since for job in jobs)
+        return 1 + self.listed(since, jobs) // PAGE_SIZE + older
+
+    def edges(self, jobs: list[OpenJob]) -> list[datetime]:
+        """When every thousandth job from the newest back was submitted."""
+        times = [minute(at) for at, count in self.ended for _ in range(count)]
+        times += [job.submitted_at for job in jobs if job.submitted_at is not None]
+        return sorted(times, reverse=True)[PAGE_SIZE - 1 :: PAGE_SIZE]
 
 
 services = st.lists(st.tuples(st.integers(-3000, 60), st.integers(0, 2500)), max_size=6).map(Service)
@@ -52,10 +71,25 @@ marks = st.integers(-3000, 60).map(minute)
 
 
 def planned(service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta) -> ScanPlan:
-    """The plan that `choose` makes for a service whose jobs are all known."""
-    edge = widest_edge(overlap=overlap, open_jobs=jobs)
-    since_oldest = 0 if edge is None else service.listed(edge, jobs)
-    return choose(high_water=mark, overlap=overlap, open_jobs=jobs, jobs_since_oldest=since_oldest)
+    """The plan for a service whose jobs are all known."""
+    narrow = narrowest(high_water=mark, overlap=overlap, open_jobs=jobs)
+    edges = service.edges(jobs)[: pages_worth_counting(narrow)]
+    return choose(narrow=narrow, open_jobs=jobs, page_edges=edges)
+
+
+@given(services, open_jobs, marks, overlaps)
+def test_no_cutoff_costs_fewer_calls(
+    service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta
+) -> None:
+    """Brute force over every cutoff that tells two jobs apart never finds a cheaper one."""
+    plan = planned(service, jobs, mark, overlap)
+    latest = narrowest(high_water=mark, overlap=overlap, open_jobs=jobs).since
+    assert plan.since is not None
+    assert latest is not None
+    times = [minute(at) for at, _ in service.ended] + [job.submitted_at for job in jobs if job.submitted_at]
+    around = [time + step for time in times for step in (-MARGIN, timedelta(0), MARGIN)]
+    cutoffs = [latest, *(cutoff for cutoff in around if cutoff <= latest)]
+    assert service.calls(plan.since, jobs) == min(service.calls(cutoff, jobs) for cutoff in cutoffs)
 
 
 @given(services, open_jobs, marks, overlaps)
@@ -83,19 +117,6 @@ def test_the_window_begins_no_later_than_the_overlap_before_the_newest_submissio
 
 
 @given(services, open_jobs, marks, overlaps)
-def test_the_plan_never_costs_more_calls_than_the_narrow_one(
-    service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta
-) -> None:
-    """The wider window is taken only where it is cheaper, counted in calls that a service would see."""
-    calm = [OpenJob(job.arn, job.submitted_at) for job in jobs]
-    since = mark - overlap
-    gets = [job.arn for job in calm if job.submitted_at is None or job.submitted_at <= since]
-    narrow = ScanPlan(since, tuple(gets))
-    plan = planned(service, calm, mark, overlap)
-    assert service.calls(plan, calm) <= service.calls(narrow, calm)
-
-
-@given(services, open_jobs, marks, overlaps.filter(bool))
 def test_a_job_that_was_missed_is_looked_for_in_the_listing(
     service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta
 ) -> None:
@@ -108,57 +129,60 @@ def test_a_job_that_was_missed_is_looked_for_in_the_listing(
             assert job.arn not in plan.gets
 
 
-@given(open_jobs, marks, st.integers(0, 10**6))
-def test_the_plan_is_a_function_of_the_snapshot(jobs: list[OpenJob], mark: datetime, count: int) -> None:
-    """The order in which open jobs are given changes only the order of the Gets."""
-    plan = choose(high_water=mark, overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=count)
-    again = choose(high_water=mark, overlap=OVERLAP, open_jobs=jobs[::-1], jobs_since_oldest=count)
+@given(services, open_jobs, marks, st.randoms())
+def test_the_plan_is_a_function_of_the_snapshot(
+    service: Service, jobs: list[OpenJob], mark: datetime, dice: Random
+) -> None:
+    """The order in which open jobs are given changes nothing but the order of Gets without a time."""
+    plan = planned(service, jobs, mark, OVERLAP)
+    shuffled = dice.sample(jobs, len(jobs))
+    again = planned(service, shuffled, mark, OVERLAP)
     assert (plan.since, sorted(plan.gets)) == (again.since, sorted(again.gets))
 
 
+@given(services, open_jobs, marks)
+def test_dear_gets_are_avoided_and_cheap_ones_are_not(
+    service: Service, jobs: list[OpenJob], mark: datetime
+) -> None:
+    """The weights decide: with free Gets nothing beats the narrow plan, with free pages none is made."""
+    narrow = narrowest(high_water=mark, overlap=OVERLAP, open_jobs=jobs)
+    edges = service.edges(jobs)
+    assert choose(narrow=narrow, open_jobs=jobs, page_edges=edges, get_cost=0) == narrow
+    wide = choose(narrow=narrow, open_jobs=jobs, page_edges=edges, page_cost=0)
+    assert set(wide.gets) == {job.arn for job in jobs if job.submitted_at is None}
+
+
+def test_gets_come_oldest_first() -> None:
+    """Those without a time before all, so that what does not fit one cycle is what is newest."""
+    jobs = [open_job(1, -10), open_job(2, None), open_job(3, -30)]
+    plan = narrowest(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs)
+    assert plan.gets == ("arn:2", "arn:3", "arn:1")
+
+
 def test_a_full_scan_lists_everything_and_gets_nothing() -> None:
-    """There is no window before a complete scan has seen a submission."""
+    """It has no window, and there is nothing cheaper to choose."""
     assert full_scan() == ScanPlan(since=None, gets=())
-    plan = choose(high_water=None, overlap=OVERLAP, open_jobs=[open_job(1, 0)], jobs_since_oldest=5)
-    assert plan == full_scan()
-    assert plan.full
+    assert full_scan().full
+    assert choose(narrow=full_scan(), open_jobs=[open_job(1, 0)], page_edges=[]) == full_scan()
 
 
 def test_with_nothing_open_one_page_is_asked_for() -> None:
     """The window begins at the newest submission less the overlap."""
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=[], jobs_since_oldest=0)
+    plan = narrowest(high_water=minute(60), overlap=OVERLAP, open_jobs=[])
     assert plan == ScanPlan(since=minute(50))
-
-
-def test_one_old_open_job_in_a_small_history_is_got_rather_than_listed() -> None:
-    """One Get is no dearer than a wider listing and shows more."""
-    jobs = [open_job(1, -500)]
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=999)
-    assert plan == ScanPlan(since=minute(50), gets=("arn:1",)) or plan == ScanPlan(since=minute(-510))
-    crowded = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=50_000)
-    assert crowded == ScanPlan(since=minute(50), gets=("arn:1",))
+    assert pages_worth_counting(plan) == 0
 
 
 def test_many_old_open_jobs_are_listed_rather_than_got() -> None:
-    """Three pages more are cheaper than five Gets."""
+    """Three pages more are cheaper than five Gets, and six are not."""
     jobs = [open_job(number, -500 + number) for number in range(5)]
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=3999)
-    assert plan == ScanPlan(since=minute(-510))
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=5000)
-    assert plan.gets == tuple(job.arn for job in jobs)
+    few, many = Service([(0, 3500)]), Service([(0, 6500)])
+    assert planned(few, jobs, minute(60), OVERLAP) == ScanPlan(since=minute(-500) - MARGIN)
+    assert planned(many, jobs, minute(60), OVERLAP).gets == tuple(job.arn for job in jobs)
 
 
-def test_a_job_without_a_time_is_always_got() -> None:
-    """No window is known to show it, not even the widest."""
-    jobs = [open_job(1, None), *(open_job(number, -500) for number in range(2, 9))]
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs, jobs_since_oldest=10)
-    assert plan == ScanPlan(since=minute(-510), gets=("arn:1",))
-    assert widest_edge(overlap=OVERLAP, open_jobs=jobs[:1]) is None
-    alone = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=jobs[:1], jobs_since_oldest=0)
-    assert alone == ScanPlan(since=minute(50), gets=("arn:1",))
-
-
-def test_a_job_on_the_edge_is_got() -> None:
-    """Nobody has documented whether the window includes its own edge."""
-    plan = choose(high_water=minute(60), overlap=OVERLAP, open_jobs=[open_job(1, 50)], jobs_since_oldest=9999)
-    assert plan.gets == ("arn:1",)
+def test_a_straggler_is_got_and_the_others_are_listed() -> None:
+    """One very old job does not make the listing reach back to it."""
+    jobs = [open_job(0, -2900), *(open_job(number, -40 + number) for number in range(1, 9))]
+    plan = planned(Service([(-1000, 50_000)]), jobs, minute(60), OVERLAP)
+    assert plan == ScanPlan(since=minute(-39) - MARGIN, gets=("arn:0",))

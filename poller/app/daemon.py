@@ -1,6 +1,6 @@
 """The daemon: starts the loops, and stops them in order.
 
-The order of a stop: no new polls, and running ones end at their next page; no new sends, and those under way
+The order of a stop: no new polls and no new sends; polls under way end at their next page, sends under way
 get the grace period; then the web server, so that probes and a last scrape are answered; then the store.
 """
 
@@ -111,10 +111,10 @@ class Daemon:
             await self._stop.wait()
             self._running = False
             _log.info("daemon.stopping", grace_seconds=grace)
-            ended = await scheduler.stop(grace)
+            # Side by side, so that the whole takes the grace period once.
             for worker in self._workers:
                 worker.stop()
-            await asyncio.wait(workers)
+            ended, _ = await asyncio.gather(scheduler.stop(grace), asyncio.wait(workers))
             for keeper in keepers:
                 keeper.cancel()
             if self.web is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from poller import logs
 from poller.delivery import SinkWorker
+from poller.errors import StoreError
 from poller.polling import PollScheduler, Rehearsal
 from poller.store import Database
 
@@ -124,9 +125,13 @@ def rehearsal_database(url: str) -> Database:
         StoreError: The store exists and cannot be read, or its schema is not this program's.
     """
     database = Database(url)
-    if database.exists():
-        database.require()
-        return database
+    try:
+        if database.exists():
+            database.require()
+            return database
+    except StoreError:
+        database.close()
+        raise
     database.close()
     empty = Database("sqlite://")
     empty.migrate()

@@ -37,7 +37,7 @@ def list_rows(context: Context, what: str, *, output: str, limit: int, equal: di
     columns = _TABLES[what]
     table = Table(*columns, box=None)
     for row in rows:
-        shown = row | {"arn": _short(row.get("arn")), "job_arn": _short(row.get("job_arn"))}
+        shown = dict(row)
         if what == "events":
             data = row["event"]["data"]
             shown |= {"status": data["status"], "previous_status": data["previous_status"]}
@@ -73,11 +73,6 @@ def _read(context: Context, what: str, selection: Selection) -> Sequence[Row]:
         return read[what](selection)
     finally:
         database.close()
-
-
-def _short(arn: Any) -> str:
-    """An ARN without the part that all have in common."""
-    return ":".join(str(arn).split(":")[3:]) if arn else ""
 
 
 def _text(value: Any) -> str:

@@ -253,7 +253,9 @@ def watch(
     arn: Annotated[str, typer.Argument(help="The job's ARN.")],
     every: Annotated[
         timedelta,
-        typer.Option("--every", parser=_duration, metavar="DURATION", help="Time between two looks."),
+        typer.Option(
+            "--every", parser=_duration, metavar="DURATION", show_default="5s", help="Time between two looks."
+        ),
     ] = timedelta(seconds=5),
 ) -> None:
     """Follow one job to its end.

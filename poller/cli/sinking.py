@@ -19,15 +19,20 @@ from poller.store import Database, Outbox
 if TYPE_CHECKING:
     from poller.cli.context import Context
     from poller.settings.schema import Settings
+    from poller.store.outbox import Backlog
 
 
 def list_sinks(context: Context) -> None:
     """Print a table of the sinks."""
     settings = context.settings()
-    database = _database(settings)
+    database = Database(settings.store.url.get_secret_value())
+    backlog: dict[str, Backlog] = {}
+    parked: dict[str, str] = {}
     try:
-        outbox = Outbox(database)
-        backlog, parked = outbox.backlog(), outbox.parked()
+        if database.exists():
+            database.require()
+            outbox = Outbox(database)
+            backlog, parked = outbox.backlog(), outbox.parked()
     finally:
         database.close()
     table = Table("sink", "type", "pending", "dead", "parked", box=None)
@@ -68,20 +73,14 @@ def unpark_sink(context: Context, name: str) -> int:
     """Resume a parked sink; the exit code says whether it was parked."""
     settings = context.settings()
     _known(settings, name)
-    database = _database(settings)
+    database = Database(settings.store.url.get_secret_value())
     try:
+        database.require()
         freed = Outbox(database).unpark(name)
     finally:
         database.close()
     typer.echo(f"{name}: {'resumed' if freed else 'was not parked'}")
     return 0 if freed else 1
-
-
-def _database(settings: Settings) -> Database:
-    database = Database(settings.store.url.get_secret_value())
-    database.prepare()
-    database.migrate()
-    return database
 
 
 def _known(settings: Settings, name: str) -> None:

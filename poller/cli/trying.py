@@ -42,6 +42,7 @@ def run_simulator(
         typer.echo(f"A simulated Bedrock listens on {server.url}. In another terminal:\n")
         for name in ("BEDROCK", "BEDROCK_RUNTIME"):
             typer.echo(f"  export AWS_ENDPOINT_URL_{name}={server.url}")
-        typer.echo("  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_REGION=us-east-1")
+        typer.echo("  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any")
+        typer.echo("  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")
         typer.echo("  bedrock-poller run\n\nCtrl-C ends it.")
         stop.wait()

@@ -15,7 +15,7 @@ from poller import logs
 from poller.diff import diff, disappearance, supersedes
 from poller.envelope import happened_at, job_event
 from poller.errors import AwsError, AwsReason, ItemError
-from poller.plan import ScanPlan, choose, full_scan, widest_edge
+from poller.plan import MARGIN, ScanPlan, choose, full_scan, narrowest, pages_worth_counting
 from poller.store import Observation
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Ledger(Protocol):
     def open_jobs(self, target: Target) -> list[OpenJob]:
         """The open jobs."""
 
-    def jobs_since(self, target: Target, since: datetime) -> int:
-        """How many were submitted since."""
+    def page_edges(self, target: Target, pages: int) -> Sequence[datetime]:
+        """When the last job of each of the newest pages was submitted."""
 
     def record(
         self, claim: Claim, observations: Sequence[Observation], *, seen: Collection[str] = ()
@@ -217,15 +217,12 @@ class Cycle:
         due = claim.full_scan_age is None or (
             claim.full_scan_age >= self._rules.full_scan_interval.total_seconds()
         )
-        if due or not claim.baselined:
+        if due or not claim.baselined or claim.high_water is None:
             return full_scan()
-        edge = widest_edge(overlap=self._rules.overlap, open_jobs=open_jobs)
-        return choose(
-            high_water=claim.high_water,
-            overlap=self._rules.overlap,
-            open_jobs=open_jobs,
-            jobs_since_oldest=self._ledger.jobs_since(claim.target, edge) if edge is not None else 0,
-        )
+        narrow = narrowest(high_water=claim.high_water, overlap=self._rules.overlap, open_jobs=open_jobs)
+        pages = pages_worth_counting(narrow)
+        edges = self._ledger.page_edges(claim.target, pages) if pages else ()
+        return choose(narrow=narrow, open_jobs=open_jobs, page_edges=edges)
 
     def _page(self, scan: _Scan, page: Page) -> None:
         scan.report.jobs += len(page.items)
@@ -354,9 +351,8 @@ class Cycle:
     def _list_older(self, scan: _Scan, plan: ScanPlan) -> None:
         """Look at the same jobs by a wider listing, for want of the permission to get them."""
         older = [scan.unseen[arn] for arn in plan.gets if arn in scan.unseen]
-        timeless = any(job.submitted_at is None for job in older)
-        since = None if timeless else widest_edge(overlap=self._rules.overlap, open_jobs=older)
-        for page in scan.api.pages(since):
+        times = [job.submitted_at for job in older if job.submitted_at is not None]
+        for page in scan.api.pages(min(times) - MARGIN if len(times) == len(older) else None):
             self._page(scan, page)
         self._missed(scan, [job.arn for job in older if job.arn in scan.unseen])
 
@@ -378,6 +374,9 @@ class Cycle:
         try:
             job = self._observe(scan, scan.api.get(arn))
         except AwsError as error:
+            if error.reason is AwsReason.ACCESS_DENIED:
+                self._warn_once("job.get_denied", scan, "", error=str(error))
+                return
             if error.reason is not AwsReason.NOT_FOUND:
                 raise
             known = self._ledger.known([arn])[arn]

@@ -51,9 +51,9 @@ class Rehearsal:
         """The snapshot's open jobs."""
         return self._snapshot.open_jobs(target)
 
-    def jobs_since(self, target: Target, since: datetime) -> int:
-        """The snapshot's count."""
-        return self._snapshot.jobs_since(target, since)
+    def page_edges(self, target: Target, pages: int) -> Sequence[datetime]:
+        """The snapshot's edges."""
+        return self._snapshot.page_edges(target, pages)
 
     def record(
         self,

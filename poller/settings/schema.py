@@ -129,11 +129,13 @@ class StoreSettings(Section):
     """Where the snapshot of all jobs and the events still to be delivered are kept."""
 
     url: StoreUrl = Field(default_factory=lambda: default_url(os.environ))
-    """The database: `sqlite:////absolute/path.db`, or `postgresql://user:password@host/database` to run
-    several replicas. Default: a SQLite file `poller.db` in systemd's `$STATE_DIRECTORY`, else in
-    `$XDG_STATE_HOME/bedrock-poller`, else in `~/.local/state/bedrock-poller`."""
+    """The database: `sqlite:////absolute/path.db`. Default: a SQLite file `poller.db` in systemd's
+    `$STATE_DIRECTORY`, else in `$XDG_STATE_HOME/bedrock-poller`, else in
+    `~/.local/state/bedrock-poller`. A `postgresql://` address needs the extra `postgres`; it is experimental,
+    and several replicas are not supported yet."""
     retention: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=1))
-    """How long ended jobs and settled events are kept. What is still to be delivered is never removed."""
+    """How long delivered events and dead letters are kept. What is still to be delivered is never removed,
+    and neither are the rows of jobs: they are how a job that was announced is known not to be new."""
     lease: Duration = Field(default=timedelta(seconds=15), ge=timedelta(seconds=1), le=timedelta(minutes=10))
     """How long a target or a delivery stays with a replica that has fallen silent before another one takes
     it over. Shorter recovers faster and writes more."""

@@ -60,6 +60,10 @@ class SnsSettings(SinkSettings):
         """The topic's region."""
         return self.topic_arn.split(":")[3]
 
+    def permissions(self) -> dict[str, tuple[str, ...]]:
+        """The one action that publishing needs."""
+        return {"sns:Publish": (self.topic_arn,)}
+
     @property
     def fifo(self) -> bool:
         """Whether the topic keeps order and drops copies."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from poller.errors import LeaseLostError
 from poller.kinds import KINDS
 from poller.model import Job, Known, Outcome, Records, Target
-from poller.plan import OpenJob
+from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.database import Bulk
 from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, jobs, targets, to_micros
@@ -196,13 +196,26 @@ class Snapshot:
             rows = connection.execute(statement).all()
         return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
 
-    def jobs_since(self, target: Target, since: datetime) -> int:
-        """How many known jobs of the target were submitted after `since`."""
-        statement = sa.select(sa.func.count()).where(
-            jobs.c.target_id == target.id, jobs.c.submitted_at > to_micros(since)
+    def page_edges(self, target: Target, pages: int) -> list[datetime]:
+        """When the last job of each of the newest `pages` pages was submitted, newest first.
+
+        Pages as the list operations would give them, filled with the known jobs of the target; the last one
+        is left out if it is not full.
+        """
+        newest = (
+            sa.select(jobs.c.submitted_at)
+            .where(jobs.c.target_id == target.id, jobs.c.submitted_at.is_not(None))
+            .order_by(jobs.c.submitted_at.desc())
+            .limit(pages * PAGE_SIZE)
+            .subquery()
         )
+        # Numbered outside of the limit, or the database would number the whole history first.
+        place = sa.func.row_number().over(order_by=newest.c.submitted_at.desc()).label("place")
+        numbered = sa.select(newest.c.submitted_at, place).subquery()
+        statement = sa.select(numbered.c.submitted_at).where(numbered.c.place % PAGE_SIZE == 0)
         with self._database.read() as connection:
-            return int(connection.execute(statement).scalar_one())
+            edges = connection.execute(statement.order_by(numbered.c.place)).scalars().all()
+        return [edge for micros in edges if (edge := from_micros(micros)) is not None]
 
     def record(
         self, claim: Claim, observations: Sequence[Observation], *, seen: Collection[str] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,15 +50,13 @@ class Switchboard:
         self.requests.append(request)
         return self.answer(request)
 
-    def can(
-        self, *bodies: bytes, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
-    ) -> None:
+    def can(self, *bodies: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """Answer these bodies in turn, the last one for ever."""
         left = list(bodies)
 
         def answer(_request: HttpRequest) -> Answer:
             body = left.pop(0) if len(left) > 1 else left[0]
-            return Answer(status, {"content-type": "application/json"} | dict(headers), body)
+            return Answer(status, {"content-type": "application/json"} | dict(headers or {}), body)
 
         self.answer = answer
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.errors import LeaseLostError, StoreError
+from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import Records, Target
 from poller.plan import OpenJob
 from poller.store.tables import from_micros, metadata, to_micros
@@ -179,6 +180,21 @@ def test_what_is_known_comes_back_as_it_was(store: Store) -> None:
     assert store.snapshot.known([]) == {}
 
 
+def test_the_ended_jobs_among_many_are_told(store: Store) -> None:
+    """With their statuses; open ones, those that disappeared and those never seen are left out."""
+    store.record(
+        silent(job(1, "Completed")),
+        silent(job(2, "InProgress")),
+        silent(job(3, "Failed"), gone=True),
+        silent(job(4, "Stopped")),
+    )
+    asked = [arn(number) for number in range(6)]
+    assert store.snapshot.settled(asked) == {arn(1): "Completed", arn(4): "Stopped"}
+    assert store.snapshot.settled([]) == {}
+    glances = [MODEL_INVOCATION_JOB.glance({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")]
+    assert store.snapshot.settled(glances) == {}
+
+
 def test_a_whole_observation_is_remembered(store: Store) -> None:
     """Everything but the raw JSON and what only events carry comes back."""
     seen = job(
@@ -226,11 +242,14 @@ def test_open_jobs_come_oldest_first(store: Store) -> None:
     assert store.snapshot.open_jobs(OTHER) == []
 
 
-def test_jobs_since_counts_every_known_job_after_a_moment(store: Store) -> None:
-    """Ended ones too, since a listing shows them; the moment itself is left out."""
-    store.record(*(silent(job(number, "Completed", minute=number)) for number in range(5)))
-    assert store.snapshot.jobs_since(TARGET, START + timedelta(minutes=2)) == 2
-    assert store.snapshot.jobs_since(OTHER, START) == 0
+def test_page_edges_are_where_the_newest_pages_end(store: Store) -> None:
+    """Every thousandth job from the newest back, of this target alone, at most as many as asked for."""
+    store.record(*(silent(job(number, "Completed", minute=number)) for number in range(2500)))
+    store.record(silent(job(9000, minute=None)))
+    newest = [START + timedelta(minutes=2500 - 1000), START + timedelta(minutes=2500 - 2000)]
+    assert store.snapshot.page_edges(TARGET, 5) == newest
+    assert store.snapshot.page_edges(TARGET, 1) == newest[:1]
+    assert store.snapshot.page_edges(OTHER, 5) == []
 
 
 def test_misses_are_counted_until_the_job_is_seen(store: Store) -> None:
@@ -330,8 +349,9 @@ def test_finding_the_open_jobs_does_not_read_the_ended_ones(store: Store) -> Non
         store.snapshot.open_jobs(TARGET)
     assert steps[0] == "SEARCH jobs USING INDEX jobs_open (target_id=? AND terminal=? AND gone=?)"
     with store.explained() as steps:
-        store.snapshot.jobs_since(TARGET, START)
-    assert steps == ["SEARCH jobs USING COVERING INDEX jobs_submitted (target_id=? AND submitted_at>?)"]
+        store.snapshot.page_edges(TARGET, 1)
+    assert "SEARCH jobs USING COVERING INDEX jobs_submitted (target_id=? AND submitted_at>?)" in steps
+    assert not any(step.startswith("SCAN jobs") for step in steps)
     with store.explained() as steps:
         store.snapshot.known([arn(1)])
         store.snapshot.open_totals()

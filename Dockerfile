@@ -1,0 +1,55 @@
+# Two stages: the first builds a virtual environment from the locked requirements, the second runs it.
+#
+#   docker build -t bedrock-poller .
+#   docker run --rm -e AWS_REGION=us-east-1 -v bedrock-poller:/var/lib/bedrock-poller bedrock-poller
+
+FROM python:3.13-slim-bookworm AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+
+WORKDIR /src
+
+# The tools that build stay in an environment of their own, so that neither they nor pip reach the image.
+RUN python -m venv /tools && \
+    python -m venv --without-pip /opt/bedrock-poller
+
+# The dependencies first: they change less often than the program, and then come from the cache.
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN /tools/bin/pip install --require-hashes -r requirements/build.txt && \
+    /tools/bin/pip --python /opt/bedrock-poller/bin/python install --require-hashes -r requirements/runtime.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY poller poller
+RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
+    /tools/bin/pip --python /opt/bedrock-poller/bin/python install --no-deps --no-index /wheels/*.whl
+
+
+FROM python:3.13-slim-bookworm
+
+# A fixed number, so that Kubernetes can check that it is not root, and volumes can be given to it.
+RUN useradd --uid 10001 --user-group --no-log-init --shell /usr/sbin/nologin \
+    --home-dir /var/lib/bedrock-poller --create-home bedrock-poller && \
+    chmod 0700 /var/lib/bedrock-poller
+
+COPY --from=build /opt/bedrock-poller /opt/bedrock-poller
+
+# The database goes where STATE_DIRECTORY says. A container listens on all of its addresses, or nobody could
+# reach it; this variable goes before `web.listen` in a configuration file.
+ENV PATH=/opt/bedrock-poller/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    STATE_DIRECTORY=/var/lib/bedrock-poller \
+    BEDROCK_POLLER_WEB__LISTEN=0.0.0.0:9477
+
+USER 10001:10001
+WORKDIR /var/lib/bedrock-poller
+VOLUME ["/var/lib/bedrock-poller"]
+EXPOSE 9477
+
+# Fails when a loop makes no progress. Without the proxies that the environment may name.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; port = os.environ['BEDROCK_POLLER_WEB__LISTEN'].rpartition(':')[2]; u.build_opener(u.ProxyHandler({})).open(f'http://127.0.0.1:{port}/-/healthy', timeout=8)"]
+
+ENTRYPOINT ["bedrock-poller"]
+CMD ["run"]

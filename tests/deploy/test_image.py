@@ -1,0 +1,64 @@
+"""What can be said of the image without building it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def _copied() -> set[str]:
+    """What the Dockerfile copies from the build context."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    return {source for line in lines for source in line.split()}
+
+
+def test_context_is_what_the_build_copies() -> None:
+    """The build context lets through what the build copies, and nothing else."""
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == _copied()
+    for source in _copied():
+        assert (ROOT / source).exists()
+
+
+def test_image_is_complete_for_hatchling() -> None:
+    """The files that pyproject.toml needs for a build are copied."""
+    text = (ROOT / "pyproject.toml").read_text()
+    for name in re.findall(r'^(?:readme = |license-files = \[)"([^"]+)"', text, re.MULTILINE):
+        assert name in _copied()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_health_check(status: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The health check passes when `/-/healthy` answers 200, fails otherwise, and uses no proxy."""
+    (command,) = re.findall(r'^ +CMD (\["python".*\])$', DOCKERFILE, re.MULTILINE)
+    _, *arguments = json.loads(command)
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("BEDROCK_POLLER_WEB__LISTEN", f"0.0.0.0:{server.server_address[1]}")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, timeout=30, check=False)
+        server.shutdown()
+        thread.join()
+    assert (done.returncode, asked) == (code, ["/-/healthy"]), done.stderr

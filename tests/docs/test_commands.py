@@ -1,0 +1,176 @@
+"""The command lines in the documentation exist, and those that do no harm are run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poller.cli import run
+from poller.simulator import Simulator, SimulatorServer
+from tests.docs.pages import (
+    PAGES,
+    ROOT,
+    Block,
+    blocks,
+    check_command_line,
+    command_names,
+    commands,
+    inline_commands,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHELL = blocks("bash")
+OURS = re.compile(r"(.*/)?bedrock-poller")
+STRANGERS = frozenset(
+    {
+        "aws",
+        "curl",
+        "docker",
+        "echo",
+        "export",
+        "install",
+        "journalctl",
+        "jq",
+        "kubectl",
+        "openssl",
+        "printf",
+        "python3",
+        "sqlite3",
+        "sudo",
+    }
+)
+"""What else may stand at the beginning of a command; `make` and our own are checked."""
+
+RUNNABLE = frozenset(
+    {
+        "check-config",
+        "iam-policy",
+        "migrate",
+        "schema",
+        "sinks list",
+        "version",
+        "deliveries list",
+        "events list",
+        "jobs list",
+        "targets list",
+    }
+)
+"""Commands that end by themselves and call nobody."""
+
+
+def _ours(words: list[str]) -> list[str] | None:
+    """The arguments, if this is a command line of the program, with sudo or in a container or not."""
+    for index, word in enumerate(words):
+        if OURS.fullmatch(word) and (index == 0 or words[index - 1] in {"sudo", "--"}):
+            return words[index + 1 :]
+    return None
+
+
+def _lines() -> Iterator[tuple[str, list[str]]]:
+    for block in SHELL:
+        for words in commands(block.text):
+            yield str(block), words
+
+
+def _harmless() -> list[tuple[str, ...]]:
+    """Our command lines that can be run here, each once."""
+    ours = {tuple(arguments) for _, words in _lines() if (arguments := _ours(words)) is not None}
+    return sorted(
+        arguments for arguments in ours if set(RUNNABLE) & {" ".join(arguments[:n]) for n in (1, 2)}
+    )
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_shell_blocks_are_shell(block: Block) -> None:
+    """Every block of shell commands can be parsed by bash."""
+    done = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("place", "words"), list(_lines()))
+def test_commands_are_known(place: str, words: list[str]) -> None:
+    """Every command is ours and can be parsed, a target of the Makefile, or one that readers have."""
+    arguments = _ours(words)
+    if arguments is not None:
+        check_command_line(arguments)
+    elif words[0] == "make":
+        targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+        named = {word for word in words[1:] if "=" not in word}
+        assert named
+        assert named <= targets
+    else:
+        assert words[0] in STRANGERS, f"{place}: {words[0]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_prose_exist(page: Path) -> None:
+    """Command lines that stand in the text can be parsed as well."""
+    for words in inline_commands(page):
+        check_command_line(words[1:])
+
+
+@pytest.mark.parametrize("arguments", _harmless(), ids=" ".join)
+def test_harmless_commands_work(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that end by themselves and call nobody succeed, given the files that the text speaks of."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    config = (ROOT / "config" / "minimal.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(config)
+    here = [word.replace("/etc/bedrock-poller/", "") for word in arguments]
+    assert run(["migrate"]) == 0
+    assert run(here) == 0
+
+
+def test_readme_names_every_command() -> None:
+    """The table of commands in the README is complete."""
+    table = "\n".join(
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")
+    )
+    for name in command_names():
+        if name.endswith(" show"):
+            assert f"`{name.removesuffix('show')}list" in table.replace("bedrock-poller ", "")
+            assert "`show`" in table
+        else:
+            assert re.search(rf"`(bedrock-poller )?{name}\b", table), name
+
+
+def test_readme_job_of_your_own(tmp_path: Path) -> None:
+    """The AWS CLI command of the README starts a job in the simulator, with the variables of the README."""
+    (start,) = [block.text for block in SHELL if "start-async-invoke" in block.text]
+    (exports,) = [
+        "\n".join(line for line in block.text.splitlines() if line.startswith("export AWS_"))
+        for block in SHELL
+        if block.page.name == "README.md" and "AWS_ACCESS_KEY_ID=any" in block.text
+    ]
+    simulator = Simulator()
+    with SimulatorServer(simulator) as server:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            [
+                "bash",
+                "-euo",
+                "pipefail",
+                "-c",
+                exports.replace("http://127.0.0.1:9478", server.url) + "\n" + start,
+            ],
+            env={"PATH": path, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    (job,) = simulator.jobs(region="us-east-1")
+    assert json.loads(done.stdout) == {"invocationArn": job.arn}
