@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from poller import __version__
 from poller.errors import AwsReason, DeliveryReason
+from poller.kinds import KINDS
+from poller.model import EventType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,20 +115,31 @@ class Metrics:
             self.poll_last_success.labels(*labels)
             for reason in POLL_REASONS:
                 self.poll_failures.labels(*labels, reason)
+            kind = KINDS[target.kind]
+            self.aws_throttles.labels(kind.service)
+            for operation in (kind.list_operation, kind.get_operation):
+                self.aws_requests.labels(kind.service, operation)
+            for status in kind.statuses:
+                self.transitions.labels(kind.name, status)
+        for event_type in (EventType.STATUS_CHANGED, EventType.DISAPPEARED):
+            self.events.labels(event_type)
         for scan in SCANS:
             self.scans.labels(scan)
         for reason in ITEM_REASONS:
             self.quarantined.labels(reason)
         for sink in sinks:
-            self.deliveries.labels(sink)
-            self.deliveries_dead.labels(sink)
-            self.delivery_duration.labels(sink)
-            self.outbox_oldest.labels(sink).set(0)
-            self.sink_parked.labels(sink).set(0)
-            for state in DELIVERY_STATES:
-                self.outbox.labels(sink, state).set(0)
-            for failure in DeliveryReason:
-                self.delivery_failures.labels(sink, failure)
+            self._prepare_sink(sink)
+
+    def _prepare_sink(self, sink: str) -> None:
+        self.deliveries.labels(sink)
+        self.deliveries_dead.labels(sink)
+        self.delivery_duration.labels(sink)
+        self.outbox_oldest.labels(sink).set(0)
+        self.sink_parked.labels(sink).set(0)
+        for state in DELIVERY_STATES:
+            self.outbox.labels(sink, state).set(0)
+        for failure in DeliveryReason:
+            self.delivery_failures.labels(sink, failure)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

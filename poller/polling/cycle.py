@@ -16,6 +16,7 @@ from poller.diff import diff, disappearance, supersedes
 from poller.envelope import happened_at, job_event
 from poller.errors import AwsError, AwsReason, ItemError
 from poller.plan import MARGIN, ScanPlan, choose, full_scan, narrowest, pages_worth_counting
+from poller.polling.ahead import one_ahead
 from poller.store import Observation
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Cycle:
             unseen={job.arn: job for job in open_jobs},
         )
         try:
-            for page in scan.api.pages(plan.since):
+            for page in one_ahead(scan.api.pages(plan.since)):
                 self._page(scan, page)
             self._get_older(scan, plan)
             self._absent(scan, plan)
