@@ -45,6 +45,9 @@ class Metrics:
             "poll_failures", "Polls that failed or ended early.", *_TARGET, "reason"
         )
         self.poll_duration = self._histogram("poll_duration_seconds", "Time of a poll.", _POLLS, *_TARGET)
+        self.poll_interval = self._gauge(
+            "poll_interval_seconds", "Time between two polls, longer while idle or throttled.", *_TARGET
+        )
         self.poll_last_success = self._gauge(
             "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET
         )
@@ -113,6 +116,7 @@ class Metrics:
             self.polls.labels(*labels)
             self.poll_duration.labels(*labels)
             self.poll_last_success.labels(*labels)
+            self.poll_interval.labels(*labels)
             for reason in POLL_REASONS:
                 self.poll_failures.labels(*labels, reason)
             kind = KINDS[target.kind]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REFUSED_ATTEMPTS = 5
 """How many attempts an event gets that its receiver refuses as such."""
 
+MOST_STRAIN = 8
+"""How many times slower than usual a target is polled at most while AWS throttles it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -68,8 +71,23 @@ def retry_delay(
     return min(wait, left)
 
 
+def next_strain(strain: int, *, strained: bool) -> int:
+    """How many times slower than usual to poll: doubles with every strained poll, halves with every calm one.
+
+    Args:
+        strain: The present factor, at least 1.
+        strained: AWS throttled the poll, or had to be asked more than once.
+    """
+    return min(strain * 2, MOST_STRAIN) if strained else max(strain // 2, 1)
+
+
 def poll_interval(
-    *, interval: timedelta, idle_interval: timedelta, open_jobs: int, quiet_for: timedelta | None
+    *,
+    interval: timedelta,
+    idle_interval: timedelta,
+    open_jobs: int,
+    quiet_for: timedelta | None,
+    strain: int = 1,
 ) -> timedelta:
     """How long to wait until a target's next poll.
 
@@ -78,6 +96,7 @@ def poll_interval(
         idle_interval: For any other.
         open_jobs: Open jobs of the target.
         quiet_for: How long ago a change was last seen; `None` if never since the start.
+        strain: How many times slower than that.
     """
     busy = open_jobs > 0 or (quiet_for is not None and quiet_for < idle_interval)
-    return interval if busy else idle_interval
+    return (interval if busy else idle_interval) * strain

@@ -11,7 +11,14 @@ from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.schedule import REFUSED_ATTEMPTS, RetryPolicy, poll_interval, retry_delay
+from poller.schedule import (
+    MOST_STRAIN,
+    REFUSED_ATTEMPTS,
+    RetryPolicy,
+    next_strain,
+    poll_interval,
+    retry_delay,
+)
 from poller.settings.sinks import RetrySettings
 
 if TYPE_CHECKING:
@@ -156,3 +163,26 @@ def test_a_target_is_polled_often_while_something_goes_on(
     interval, idle = timedelta(seconds=30), timedelta(seconds=120)
     waits = poll_interval(interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=quiet_for)
     assert waits == (interval if busy else idle)
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_a_strained_target_is_polled_less_and_recovers(polls: list[bool]) -> None:
+    """The factor doubles up to its bound, and as many calm polls bring it back."""
+    strain = 1
+    for strained in polls:
+        after = next_strain(strain, strained=strained)
+        assert after == (min(strain * 2, MOST_STRAIN) if strained else max(strain // 2, 1))
+        strain = after
+    for _ in range(MOST_STRAIN.bit_length()):
+        strain = next_strain(strain, strained=False)
+    assert strain == 1
+
+
+def test_strain_stretches_either_interval() -> None:
+    """An idle target that is throttled waits longer still."""
+    interval, idle = timedelta(seconds=30), timedelta(seconds=120)
+    for open_jobs, usual in ((1, interval), (0, idle)):
+        waits = poll_interval(
+            interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=None, strain=4
+        )
+        assert waits == 4 * usual

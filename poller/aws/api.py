@@ -53,6 +53,8 @@ class JobsApi:
         self._kind = kind
         self._list = getattr(client, xform_name(kind.list_operation))
         self._get = getattr(client, xform_name(kind.get_operation))
+        self.retries = 0
+        """Attempts that answered calls needed beyond their first; a sign of throttling or trouble."""
 
     def pages(self, since: datetime | None) -> Iterator[Page]:
         """List the jobs submitted after `since`, or all; oldest first, a page at a time.
@@ -96,6 +98,7 @@ class JobsApi:
                 raise
             message = f"page {number + 1}: {error}"
             raise IncompleteScanError(message, reason=error.reason, code=error.code) from error
+        self.retries += response["ResponseMetadata"].get("RetryAttempts", 0)
         items = response.get(self._kind.list_key)
         following = response.get("nextToken")
         # An empty list may be left out, but then nothing else stands in its place.
@@ -118,7 +121,7 @@ class JobsApi:
             if error.code in self._kind.gone_codes:
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error
             raise
-        response.pop("ResponseMetadata", None)
+        self.retries += response.pop("ResponseMetadata").get("RetryAttempts", 0)
         return response
 
 

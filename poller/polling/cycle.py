@@ -101,6 +101,7 @@ class Report:
         changes: Rows of the snapshot written.
         events: Events recorded.
         open_jobs: Open jobs at the end.
+        strained: AWS throttled the poll, or had to be asked more than once.
         failure: Why the poll is incomplete; `None` if the target was seen whole.
     """
 
@@ -111,6 +112,7 @@ class Report:
     changes: int = 0
     events: int = 0
     open_jobs: int = 0
+    strained: bool = False
     failure: AwsError | None = None
 
 
@@ -212,6 +214,8 @@ class Cycle:
         except AwsError as error:
             report.failure = error
             self._ledger.release(claim)
+        throttled = report.failure is not None and report.failure.reason is AwsReason.THROTTLED
+        report.strained = throttled or scan.api.retries > 0
         report.open_jobs = len(self._ledger.open_jobs(target))
 
     def _plan(self, claim: Claim, open_jobs: Sequence[OpenJob]) -> ScanPlan:

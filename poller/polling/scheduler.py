@@ -19,7 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
 from poller.errors import LeaseLostError, StoppedError, StoreError
-from poller.schedule import poll_interval
+from poller.schedule import next_strain, poll_interval
 
 if TYPE_CHECKING:
     import threading
@@ -80,12 +80,15 @@ class PollScheduler:
         self._running: set[asyncio.Task[Report | None]] = set()
         self._current: dict[str, timedelta] = {}
         self._last_change: dict[str, float] = {}
+        self._strain: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin: every target is polled at once, and then in its rhythm."""
         for target in self._targets:
             self._last_change[target.id] = time.monotonic()
             self._current[target.id] = self._interval
+            labels = (target.name, target.region, target.kind)
+            self._metrics.poll_interval.labels(*labels).set(self._interval.total_seconds())
             self.expect(target)
             self._scheduler.add_job(
                 self._run,
@@ -198,15 +201,23 @@ class PollScheduler:
         target = report.target
         if report.events:
             self._last_change[target.id] = time.monotonic()
+        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained)
+        if strain != self._strain.get(target.id, 1):
+            _log.warning("poll.strain_changed", target=target.id, times_slower=strain)
+        self._strain[target.id] = strain
         wanted = poll_interval(
             interval=self._interval,
             idle_interval=self._idle_interval,
             open_jobs=report.open_jobs,
             quiet_for=timedelta(seconds=time.monotonic() - self._last_change[target.id]),
+            strain=strain,
         )
         if wanted != self._current[target.id] and not self._stop.is_set():
             self._current[target.id] = wanted
             self._scheduler.reschedule_job(target.id, trigger=self._trigger(wanted))
+            self._metrics.poll_interval.labels(target.name, target.region, target.kind).set(
+                wanted.total_seconds()
+            )
             _log.debug("poll.paced", target=target.id, seconds=wanted.total_seconds())
 
     def expect(self, target: Target) -> None:
