@@ -51,6 +51,9 @@ class Metrics:
         self.poll_last_success = self._gauge(
             "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET
         )
+        self.carried = self._counter(
+            "poll_jobs_carried", "Jobs left to the next poll because the budget of calls was spent."
+        )
         self.scans = self._counter("scans", "Listings begun, by whether they have a window.", "scan")
         self.aws_requests = self._counter(
             "aws_api_requests", "Requests sent to AWS, retries included.", "service", "operation"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 REFUSED_ATTEMPTS = 5
 """How many attempts an event gets that its receiver refuses as such."""
 
+LEAST_BUDGET = 10
+"""Calls for single jobs that a poll may make however short the interval is."""
+
 MOST_STRAIN = 8
 """How many times slower than usual a target is polled at most while AWS throttles it."""
 
@@ -69,6 +72,17 @@ def retry_delay(
     if retry_after is not None:
         wait = max(wait, min(retry_after, policy.maximum))
     return min(wait, left)
+
+
+def call_budget(*, requests_per_second: float, interval: timedelta, sharing: int) -> int:
+    """How many calls for single jobs one poll may make, so that it ends about when the next is due.
+
+    Args:
+        requests_per_second: The limit for the account and region.
+        interval: Between two polls.
+        sharing: How many targets poll that account and region.
+    """
+    return max(LEAST_BUDGET, int(requests_per_second * interval.total_seconds() / sharing))
 
 
 def next_strain(strain: int, *, strained: bool) -> int:

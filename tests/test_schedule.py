@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.schedule import (
+    LEAST_BUDGET,
     MOST_STRAIN,
     REFUSED_ATTEMPTS,
     RetryPolicy,
+    call_budget,
     next_strain,
     poll_interval,
     retry_delay,
@@ -186,3 +188,15 @@ def test_strain_stretches_either_interval() -> None:
             interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=None, strain=4
         )
         assert waits == 4 * usual
+
+
+@pytest.mark.parametrize(
+    ("per_second", "seconds", "sharing", "calls"),
+    [(5, 30, 1, 150), (5, 30, 2, 75), (5, 30, 4, 37), (0.1, 30, 1, LEAST_BUDGET), (5, 0.5, 2, LEAST_BUDGET)],
+)
+def test_a_poll_gets_its_share_of_the_rate(
+    per_second: float, seconds: float, sharing: int, calls: int
+) -> None:
+    """As many calls as the limit allows in an interval, shared by the targets of the place; never none."""
+    interval = timedelta(seconds=seconds)
+    assert call_budget(requests_per_second=per_second, interval=interval, sharing=sharing) == calls

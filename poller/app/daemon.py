@@ -158,7 +158,7 @@ class Daemon:
         def alive(target: Target) -> None:
             scheduler.expect(target)
 
-        cycle = parts.cycle(recorded=recorded, alive=alive)
+        cycle = parts.cycle(bounded=True, recorded=recorded, alive=alive)
         scheduler = PollScheduler(
             cycle=cycle,
             targets=list(parts.targets),

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from poller.app.parts import Parts
     from poller.model import Target
-    from poller.polling import Report
-    from poller.polling.cycle import Ledger
+    from poller.polling import Ledger, Report
     from poller.store import Observation
 
 _log = logs.get(__name__)

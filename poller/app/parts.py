@@ -15,17 +15,17 @@ from poller.errors import ConfigError, Problem
 from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Cycle
-from poller.polling.cycle import Rules
+from poller.polling import Cycle, Rules, unlimited
 from poller.progress import Progress
 from poller.routing import Router
+from poller.schedule import call_budget
 from poller.sinks import registry
 from poller.store import Database, Outbox, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poller.polling.cycle import Ledger
+    from poller.polling import Ledger
     from poller.settings.schema import Settings, TargetSettings
     from poller.sinks.contract import Sink
 
@@ -134,10 +134,18 @@ class Parts:
         self,
         *,
         ledger: Ledger | None = None,
+        bounded: bool = False,
         recorded: Callable[[], None] = lambda: None,
         alive: Callable[[Target], None] = lambda _: None,
     ) -> Cycle:
-        """What polls; writes to the snapshot unless given another ledger."""
+        """What polls.
+
+        Args:
+            ledger: Where to write, instead of the snapshot.
+            bounded: Leave to the next poll what does not fit into the interval.
+            recorded: Called after a commit that owes deliveries.
+            alive: Called whenever the poll of a target has got further.
+        """
         poll = self.settings.poll
         return Cycle(
             ledger=ledger or self.snapshot,
@@ -147,11 +155,20 @@ class Parts:
                 overlap=poll.overlap,
                 full_scan_interval=poll.full_scan_interval,
                 emit_first_scan=poll.first_scan == "emit",
+                gets=self._budget if bounded else unlimited,
             ),
             route=self.router,
             metrics=self.metrics,
             recorded=recorded,
             alive=alive,
+        )
+
+    def _budget(self, target: Target) -> int:
+        place = (self.targets[target], target.region)
+        return call_budget(
+            requests_per_second=self.settings.aws.requests_per_second,
+            interval=self.settings.poll.interval,
+            sharing=sum((access, other.region) == place for other, access in self.targets.items()),
         )
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from poller.metrics import Metrics
     from poller.model import Target
-    from poller.polling.cycle import Cycle, Report
+    from poller.polling.cycle import Cycle
+    from poller.polling.scan import Report
     from poller.progress import Progress
 
 _log = logs.get(__name__)
@@ -181,11 +182,18 @@ class PollScheduler:
                 jobs=report.jobs,
                 events=report.events,
                 open_jobs=report.open_jobs,
+                carried=report.carried,
                 seconds=round(took, 3),
             )
         return report
 
     async def _run(self, target: Target) -> None:
+        # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
+        while await self._run_once(target) and not self._stop.is_set():
+            _log.debug("poll.continued", target=target.id)
+
+    async def _run_once(self, target: Target) -> bool:
+        """Poll, and say whether there is more to do at once."""
         task = asyncio.ensure_future(self.poll(target))
         self._running.add(task)
         try:
@@ -196,6 +204,7 @@ class PollScheduler:
             self._pace(report)
             self._reported(report)
         self.expect(target)
+        return report is not None and report.carried > 0 and not report.strained
 
     def _pace(self, report: Report) -> None:
         target = report.target

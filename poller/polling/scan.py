@@ -1,0 +1,337 @@
+"""What one poll does with what it is shown: observe, diff, record; and notice what was not shown.
+
+A page is diffed, committed and forgotten, so memory does not grow with the number of jobs; only the open
+jobs, which quotas keep few, are held to notice what a complete listing did not show. What a page shows is
+recorded even if the next page never comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from poller import logs
+from poller.diff import diff, disappearance, supersedes
+from poller.envelope import happened_at, job_event
+from poller.errors import AwsError, AwsReason, ItemError
+from poller.plan import MARGIN
+from poller.store import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from poller.aws import JobsApi, Page
+    from poller.kinds import Kind
+    from poller.metrics import Metrics
+    from poller.model import Change, Job, Target
+    from poller.plan import OpenJob, ScanPlan
+    from poller.polling.ledger import Ledger
+    from poller.store import Claim
+
+_log = logs.get(__name__)
+
+MISSES_BEFORE_GONE = 3
+"""How many complete listings in a row must lack an open job before a Get is asked whether it is gone."""
+
+_ENDED_AT_ONCE = 20
+"""How many ended jobs wait for their details before they are recorded; bounds what a kill repeats."""
+
+_MOST_WARNINGS = 10_000
+
+
+@dataclass(slots=True)
+class Report:
+    """What one poll found.
+
+    Args:
+        target: The target.
+        claimed: False if another replica is polling it.
+        full: The listing had no window.
+        jobs: Items seen.
+        changes: Rows of the snapshot written.
+        events: Events recorded.
+        open_jobs: Open jobs at the end.
+        carried: Jobs that were left to the next poll, because the budget of calls was spent.
+        strained: AWS throttled the poll, or had to be asked more than once.
+        failure: Why the poll is incomplete; `None` if the target was seen whole.
+    """
+
+    target: Target
+    claimed: bool = True
+    full: bool = False
+    jobs: int = 0
+    changes: int = 0
+    events: int = 0
+    open_jobs: int = 0
+    carried: int = 0
+    strained: bool = False
+    failure: AwsError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every scan works with.
+
+    Args:
+        ledger: The snapshot.
+        route: The sinks an event is owed to, by its `data`.
+        metrics: Where it is counted.
+        now: The local clock; only for `observed_at`.
+        recorded: Called after a commit that owes deliveries.
+        alive: Called whenever the poll of a target has got further.
+    """
+
+    ledger: Ledger
+    route: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    metrics: Metrics
+    now: Callable[[], datetime]
+    recorded: Callable[[], None]
+    alive: Callable[[Target], None]
+    _warned: set[tuple[str, str]] = field(default_factory=set)
+
+    def warn_once(self, event: str, target: Target, key: str, **fields: object) -> None:
+        """Log a warning the first time, so that one bad item does not fill the log poll after poll."""
+        seen = (event, f"{target.id} {key}")
+        if seen not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(seen)
+            _log.warning(event, target=target.id, **fields)
+
+
+class Scan:
+    """One poll of one target.
+
+    Args:
+        tools: What it works with.
+        claim: The lease it writes under.
+        api: Makes the calls.
+        kind: The declaration of the target's kind.
+        report: What it tells.
+        open_jobs: The snapshot's open jobs, when it began.
+        announce: Whether a job without a row is an event.
+        details: Whether an ended job is got, for what the list does not tell.
+        gets: How many Gets it may make for open jobs and for details.
+        first: Jobs to get before others, because the last poll had to leave them.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        claim: Claim,
+        api: JobsApi,
+        kind: Kind,
+        report: Report,
+        open_jobs: Sequence[OpenJob],
+        announce: bool,
+        details: bool,
+        gets: int,
+        first: Sequence[str] = (),
+    ) -> None:
+        self._tools = tools
+        self._claim = claim
+        self._api = api
+        self._kind = kind
+        self._report = report
+        self._announce = announce
+        self._details = details
+        self._unseen = {job.arn: job for job in open_jobs}
+        self._returned: set[str] = set()
+        self._gets_left = gets
+        self._reserved = 0
+        self._first = first
+        self.high_water: datetime | None = None
+        self.carried_ends = 0
+        """Ended jobs that were not recorded for want of calls."""
+        self.carried_gets: list[str] = []
+        """Open jobs that were not looked at for the same reason, in the order of their turn."""
+
+    def reserve(self, gets: int) -> None:
+        """Keep some Gets back from the details of ended jobs: at most half."""
+        self._reserved = min(gets, self._gets_left // 2)
+
+    def page(self, page: Page) -> None:
+        """Take in one page of the listing."""
+        self._report.jobs += len(page.items)
+        # The list is ordered by submission, so its newest job stands at an edge of a page.
+        for item in (*page.items[:1], *page.items[-1:]):
+            submitted = self._kind.submission(item)
+            # A submission later than the service's own clock says nothing about where to begin.
+            if submitted is not None and page.served_at is not None and submitted <= page.served_at:
+                self.high_water = max(submitted, self.high_water or submitted)
+        items = self._unsettled(page.items)
+        self._take([job for item in items if (job := self._observe(item)) is not None])
+
+    def _unsettled(self, items: Sequence[Any]) -> list[Any]:
+        """Leave out the jobs known to have ended as they are listed: nearly all of a long history."""
+        glances = [self._kind.glance(item) for item in items]
+        settled = self._tools.ledger.settled([arn for arn, _ in glances if arn is not None])
+        return [
+            item
+            for item, (arn, status) in zip(items, glances, strict=True)
+            if arn is None or arn not in settled or status not in {None, settled[arn]}
+        ]
+
+    def _observe(self, item: Any) -> Job | None:
+        try:
+            return self._kind.observe(item)
+        except ItemError as error:
+            if error.arn is not None:
+                self._unseen.pop(error.arn, None)
+                # The list may leave out the status, which its model does not require; the Get has it.
+                try:
+                    return self._kind.observe({**item, **self._api.get(error.arn)})
+                except (AwsError, ItemError):
+                    pass
+            self._tools.metrics.quarantined.labels(error.reason).inc()
+            key = error.arn or error.reason
+            self._tools.warn_once(
+                "item.quarantined", self._claim.target, key, reason=error.reason, error=str(error)
+            )
+            return None
+
+    def _take(self, jobs: Sequence[Job]) -> None:
+        """Diff observations and record them, ended jobs with their details and a few at a time."""
+        self._tools.alive(self._claim.target)
+        for job in jobs:
+            missed = self._unseen.pop(job.arn, None)
+            if missed is not None and missed.missed:
+                self._returned.add(job.arn)
+        known = self._tools.ledger.known({job.arn for job in jobs}) if jobs else {}
+        changes = diff(known, jobs, announce_new=self._announce)
+        if not changes:
+            self._tools.ledger.renew(self._claim)
+        plain = [change for change in changes if not self._wants_details(change)]
+        self._record(plain)
+        ended = [change for change in changes if self._wants_details(change)]
+        affordable = max(0, min(len(ended), self._gets_left - self._reserved))
+        # What is not recorded now is still news to the next poll, which begins where this one did.
+        self.carried_ends += len(ended) - affordable
+        self._gets_left -= affordable
+        for start in range(0, affordable, _ENDED_AT_ONCE):
+            chunk = [
+                self._detailed(change.job) for change in ended[:affordable][start : start + _ENDED_AT_ONCE]
+            ]
+            self._record(diff(known, chunk, announce_new=self._announce))
+
+    def _wants_details(self, change: Change) -> bool:
+        return self._details and change.event_type is not None and change.job.terminal
+
+    def _detailed(self, job: Job) -> Job:
+        """The ended job with what only Get tells; as it is if the Get fails or shows an older state."""
+        try:
+            self._tools.alive(self._claim.target)
+            self._tools.ledger.renew(self._claim)
+            detailed = self._kind.observe({**job.raw, **self._api.get(job.arn)})
+        except (AwsError, ItemError) as error:
+            reason = error.reason
+            self._tools.warn_once(
+                "job.details_unavailable", self._claim.target, str(reason), job_arn=job.arn, error=str(error)
+            )
+            return job
+        return detailed if detailed.arn == job.arn and supersedes(detailed, job) else job
+
+    def _record(self, changes: Sequence[Change]) -> None:
+        if not changes and not self._returned:
+            return
+        target = self._claim.target
+        observed_at = self._tools.now()
+        observations = []
+        for change in changes:
+            if change.event_type is None:
+                observations.append(Observation(change))
+                continue
+            event = job_event(change, change.event_type, target, observed_at)
+            observations.append(Observation(change, event, self._tools.route(event.data)))
+        self._tools.ledger.record(self._claim, observations, seen=self._returned)
+        self._returned.clear()
+        self._report.changes += len(observations)
+        self._count([item for item in observations if item.event is not None], observed_at)
+
+    def _count(self, published: Sequence[Observation], observed_at: datetime) -> None:
+        for item in published:
+            job, event_type = item.change.job, item.change.event_type
+            self._report.events += 1
+            self._tools.metrics.events.labels(event_type).inc()
+            if event_type is not None and not item.change.gone:
+                self._tools.metrics.transitions.labels(job.kind, _label(self._kind, job)).inc()
+                at = happened_at(job, event_type)
+                if at is not None and self._claim.baselined:
+                    self._tools.metrics.detection_delay.observe(max(0.0, (observed_at - at).total_seconds()))
+            if not item.sinks:
+                self._tools.metrics.events_unrouted.inc()
+                _log.info("event.unrouted", event_id=item.event.id if item.event else None, job_arn=job.arn)
+        if published:
+            self._tools.recorded()
+
+    def get_older(self, plan: ScanPlan) -> None:
+        """Look at the open jobs that the listing could not show, one by one, as far as the budget goes."""
+        # Those carried before go first, in their turn, so that none waits for ever.
+        for arn in dict.fromkeys([*(arn for arn in self._first if arn in plan.gets), *plan.gets]):
+            if arn not in self._unseen:
+                continue
+            if self._gets_left < 1:
+                self.carried_gets.append(arn)
+                continue
+            self._gets_left -= 1
+            self._tools.ledger.renew(self._claim)
+            try:
+                job = self._observe(self._api.get(arn))
+            except AwsError as error:
+                if error.reason is AwsReason.ACCESS_DENIED:
+                    self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
+                    self._list_older(plan)
+                    return
+                if error.reason is not AwsReason.NOT_FOUND:
+                    raise
+                self._missed([arn])
+                continue
+            self._unseen.pop(arn, None)
+            if job is not None and job.arn == arn:
+                self._take([job])
+
+    def _list_older(self, plan: ScanPlan) -> None:
+        """Look at the same jobs by a wider listing, for want of the permission to get them."""
+        older = [self._unseen[arn] for arn in plan.gets if arn in self._unseen]
+        times = [job.submitted_at for job in older if job.submitted_at is not None]
+        for page in self._api.pages(min(times) - MARGIN if len(times) == len(older) else None):
+            self.page(page)
+        self._missed([job.arn for job in older if job.arn in self._unseen])
+
+    def absent(self, plan: ScanPlan) -> None:
+        """Count the open jobs that a complete listing should have shown and did not."""
+        gets = set(plan.gets)
+        missing = [arn for arn in self._unseen if arn not in gets]
+        self._missed(missing)
+        if self._returned:
+            self._record([])
+
+    def _missed(self, arns: Collection[str]) -> None:
+        for arn, count in self._tools.ledger.mark_missed(self._claim, arns).items():
+            _log.warning("job.missing", job_arn=arn, target=self._claim.target.id, scans=count)
+            if count >= MISSES_BEFORE_GONE:
+                self._confirm_gone(arn)
+
+    def _confirm_gone(self, arn: str) -> None:
+        try:
+            job = self._observe(self._api.get(arn))
+        except AwsError as error:
+            if error.reason is AwsReason.ACCESS_DENIED:
+                self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
+                return
+            if error.reason is not AwsReason.NOT_FOUND:
+                raise
+            known = self._tools.ledger.known([arn])[arn]
+            _log.warning(
+                "job.disappeared", job_arn=arn, target=self._claim.target.id, last_status=known.status
+            )
+            self._record([disappearance(known, self._tools.ledger.remembered(arn))])
+            return
+        if job is not None and job.arn == arn:
+            self._returned.add(arn)
+            self._take([job])
+
+
+def _label(kind: Kind, job: Job) -> str:
+    # A label's values stay bounded: a status that nobody declared is counted as one.
+    return job.status if job.status in kind.statuses else "unknown"

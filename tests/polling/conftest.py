@@ -1,0 +1,269 @@
+"""A bench: real polls over real HTTP into a real SQLite file, in a time that only the test moves."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from poller.aws import Access, JobsApi, Sessions
+from poller.kinds import KINDS
+from poller.metrics import Metrics
+from poller.model import Event, Target
+from poller.polling import Cycle, Report, Rules, unlimited
+from poller.simulator import Simulator, SimulatorServer
+from poller.store import Database, Snapshot
+from poller.store.tables import deliveries, events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from structlog.typing import EventDict
+
+    from poller.polling import Ledger
+    from poller.simulator import Received
+    from poller.simulator.simulator import Answer
+    from poller.simulator.wire import HttpRequest
+
+BATCH = Target("prod", "us-east-1", "model_invocation_job")
+ASYNC = Target("prod", "us-east-1", "async_invoke")
+OPEN = [("InProgress", 0.0)]
+LEASE = 15.0
+
+
+class Clock:
+    """The time of the service, of the database and of the poller: one that stands still until moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 20, 10, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+    def seconds(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.now.timestamp()
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+class Switchboard:
+    """Hands requests to the simulator of the current test."""
+
+    def __init__(self) -> None:
+        self.simulator = Simulator()
+
+    def handle(self, request: HttpRequest) -> Answer:
+        """Answer as the current simulator."""
+        return self.simulator.handle(request)
+
+
+class Service:
+    """The server that all tests share, and the SDK's clients for it, which do not retry."""
+
+    def __init__(self, switchboard: Switchboard) -> None:
+        self.switchboard = switchboard
+        self.stop = threading.Event()
+        self.metrics = Metrics()
+        self.sessions = Sessions(
+            self.metrics, requests_per_second=1000, max_attempts=1, pool_size=10, stop=self.stop
+        )
+
+    def api(self, target: Target) -> JobsApi:
+        """The calls for a target; its name says with which credentials nothing more."""
+        kind = KINDS[target.kind]
+        return JobsApi(self.sessions.client(Access(), target.region, kind.service), kind)
+
+
+@dataclass(frozen=True)
+class Poll:
+    """What one poll did: its report, the events it recorded, the requests it made."""
+
+    report: Report
+    events: list[dict[str, Any]]
+    requests: list[Received]
+
+    @property
+    def calls(self) -> list[str]:
+        """The operations called."""
+        return [request.operation for request in self.requests]
+
+    @property
+    def told(self) -> list[tuple[str | None, str]]:
+        """The transitions announced: previous status and status."""
+        return [(event["data"]["previous_status"], event["data"]["status"]) for event in self.events]
+
+
+class Bench:
+    """One poller with its store, in front of the simulator."""
+
+    def __init__(self, service: Service, clock: Clock, path: Path) -> None:
+        self.service = service
+        self.clock = clock
+        self.simulator = Simulator(seed=7, clock=clock)
+        service.switchboard.simulator = self.simulator
+        self.metrics = Metrics()
+        self.path = path
+        self.database = self.open()
+        self.snapshot = Snapshot(self.database, owner="bench", lease=LEASE)
+        self.snapshot.register([BATCH, ASYNC])
+        self._last = 0
+
+    def open(self) -> Database:
+        """Open the store, in the test's time."""
+        database = Database(f"sqlite:///{self.path}", now=lambda: sa.func.bench_now(type_=sa.Double()))
+
+        @sa.event.listens_for(database.engine, "connect")
+        def _(connection: Any, _: object) -> None:
+            connection.create_function("bench_now", 0, self.clock.seconds)
+
+        database.prepare()
+        database.migrate()
+        return database
+
+    def cycle(
+        self,
+        *,
+        ledger: Ledger | None = None,
+        emit: bool = False,
+        gets: Callable[[Target], int] = unlimited,
+        overlap: timedelta = timedelta(minutes=10),
+        full_scan_interval: timedelta = timedelta(hours=24),
+        route: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda _: ("audit",),
+        alive: Callable[[Target], None] = lambda _: None,
+        recorded: Callable[[], None] = lambda: None,
+    ) -> Cycle:
+        """What polls."""
+        return Cycle(
+            ledger=ledger or self.snapshot,
+            api=self.service.api,
+            kind=lambda target: KINDS[target.kind],
+            rules=Rules(overlap, full_scan_interval, emit_first_scan=emit, gets=gets),
+            route=route,
+            metrics=self.metrics,
+            now=self.clock,
+            alive=alive,
+            recorded=recorded,
+        )
+
+    def poll(self, target: Target = BATCH, cycle: Cycle | None = None, **options: Any) -> Poll:
+        """Poll once."""
+        self.simulator.requests.clear()
+        report = (cycle or self.cycle(**options)).poll(target)
+        return Poll(report, self.news(), list(self.simulator.requests))
+
+    def polls(self, count: int, target: Target = BATCH, every: float = 60) -> list[Poll]:
+        """Poll several times, with some time before each."""
+        found = []
+        for _ in range(count):
+            self.clock.tick(every)
+            found.append(self.poll(target))
+        return found
+
+    def news(self) -> list[dict[str, Any]]:
+        """The events recorded since it was last asked, in order."""
+        with self.database.read() as connection:
+            rows = connection.execute(
+                sa.select(events).where(events.c.seq > self._last).order_by(events.c.seq)
+            ).all()
+        self._last = rows[-1].seq if rows else self._last
+        bodies = [Event.from_body(bytes(row.body)) for row in rows]
+        return [{"id": event.id, "type": event.type, "data": event.data} for event in bodies]
+
+    def owed(self) -> list[tuple[str, str]]:
+        """Every delivery that was ever owed: event id and sink."""
+        with self.database.read() as connection:
+            rows = connection.execute(sa.select(deliveries).order_by(deliveries.c.id)).all()
+        return [(row.event_id, row.sink) for row in rows]
+
+    def statuses(self) -> dict[str, str]:
+        """What the snapshot says of every job."""
+        with self.database.read() as connection:
+            return {
+                row.arn: row.status for row in connection.execute(sa.text("SELECT arn, status FROM jobs"))
+            }
+
+    def count(self, metric: str, **labels: str) -> float:
+        """A metric's value."""
+        return self.metrics.registry.get_sample_value(f"bedrock_poller_{metric}", labels) or 0.0
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """The server that all tests share."""
+    switchboard = Switchboard()
+    with pytest.MonkeyPatch.context() as patch, SimulatorServer(switchboard) as server:
+        for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIDPOLLER")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+        patch.setenv("AWS_CONFIG_FILE", "/dev/null")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        patch.setenv("AWS_ENDPOINT_URL_BEDROCK", server.url)
+        patch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
+        found = Service(switchboard)
+        for target in (BATCH, ASYNC):
+            found.api(target)
+        patch.undo()
+        yield found
+        found.sessions.close()
+
+
+@pytest.fixture
+def log() -> Iterator[list[EventDict]]:
+    """What is logged during the test."""
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time."""
+    return Clock()
+
+
+@pytest.fixture
+def bench(service: Service, clock: Clock, tmp_path: Path) -> Iterator[Bench]:
+    """A poller with an empty store before an empty simulator."""
+    service.stop.clear()
+    found = Bench(service, clock, tmp_path / "poller.db")
+    yield found
+    found.database.close()
+
+
+@pytest.fixture
+def baselined(bench: Bench) -> Bench:
+    """The same, after a first scan of both targets that found nothing but one old job of each kind."""
+    for kind in ("batch", "async"):
+        submit = bench.simulator.submit_batch if kind == "batch" else bench.simulator.submit_async
+        submit(submitted_at=bench.clock.now - timedelta(days=3), script=[("InProgress", 0), ("Completed", 9)])
+    for target in (BATCH, ASYNC):
+        poll = bench.poll(target)
+        assert (poll.report.failure, poll.events) == (None, [])
+    bench.clock.tick(60)
+    return bench
+
+
+@pytest.fixture
+def crowded(bench: Bench) -> tuple[Bench, str]:
+    """After a first scan with one old open job, so many younger ended ones that a Get is cheaper."""
+    old = bench.simulator.submit_batch(script=OPEN)
+    for second in range(1100):
+        at = bench.clock.now + timedelta(seconds=3600 + second)
+        bench.simulator.submit_batch(submitted_at=at, script=[("Submitted", 0), ("Completed", 1)])
+    bench.clock.tick(7200)
+    assert bench.poll().report.failure is None
+    bench.clock.tick(60)
+    return bench, old
+
+
+__all__ = ["ASYNC", "BATCH", "LEASE", "OPEN", "Bench", "Clock", "Poll", "Service"]

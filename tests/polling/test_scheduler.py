@@ -1,0 +1,371 @@
+"""When targets are polled, and that the trouble of one stays its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from datetime import timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.metrics import Metrics
+from poller.model import Target
+from poller.polling import PollScheduler, Report
+from poller.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from structlog.typing import EventDict
+
+A = Target("a", "us-east-1", "async_invoke")
+B = Target("b", "us-east-1", "async_invoke")
+
+
+class Script:
+    """Stands where the cycle stands: what each poll of a target does is the test's affair."""
+
+    def __init__(self, does: Callable[[Target], Report] | None = None) -> None:
+        self.polls: list[tuple[str, float]] = []
+        self.most_at_once = 0
+        self._does = does or Report
+        self._now: list[str] = []
+        self._lock = threading.Lock()
+
+    def poll(self, target: Target) -> Report:
+        """Poll."""
+        with self._lock:
+            self.polls.append((target.name, time.monotonic()))
+            self._now.append(target.name)
+            self.most_at_once = max(self.most_at_once, len(self._now))
+            assert self._now.count(target.name) == 1
+        try:
+            return self._does(target)
+        finally:
+            with self._lock:
+                self._now.remove(target.name)
+
+    def times(self, name: str) -> list[float]:
+        """When a target was polled."""
+        return [at for polled, at in self.polls if polled == name]
+
+
+class Rig:
+    """A scheduler and what it tells."""
+
+    def __init__(
+        self, script: Script, *, interval: float = 0.1, idle: float = 0.1, concurrency: int = 4
+    ) -> None:
+        self.metrics = Metrics()
+        self.progress = Progress()
+        self.stop = threading.Event()
+        self.reports: list[Report] = []
+        self.scheduler = PollScheduler(
+            cycle=script,  # type: ignore[arg-type]  # all it is asked for is poll()
+            targets=[A, B],
+            interval=timedelta(seconds=interval),
+            idle_interval=timedelta(seconds=idle),
+            concurrency=concurrency,
+            stop=self.stop,
+            metrics=self.metrics,
+            progress=self.progress,
+            reported=self.reports.append,
+        )
+
+    def run(self, until: Callable[[], bool] | float, *, grace: float = 5) -> None:
+        """Run until something is true, for ten seconds at most, or for so many seconds."""
+
+        async def main() -> None:
+            self.scheduler.start()
+            if isinstance(until, float):
+                await asyncio.sleep(until)
+            else:
+                await eventually(until)
+            await self.scheduler.stop(grace)
+
+        asyncio.run(main())
+
+    def count(self, metric: str, target: Target = A, **labels: str) -> float:
+        """A metric of a target."""
+        labels |= {"target": target.name, "region": target.region, "kind": target.kind}
+        return self.metrics.registry.get_sample_value(f"bedrock_poller_{metric}", labels) or 0.0
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 - what it waits for happens in a thread
+            await asyncio.sleep(0.005)
+
+
+def test_every_target_is_polled_at_once() -> None:
+    """The first polls do not wait for the interval."""
+    script = Script(lambda target: Report(target, open_jobs=1))
+    Rig(script, interval=3600, idle=3600).run(lambda: len(script.polls) == 2)
+
+
+def test_polls_keep_to_the_interval() -> None:
+    """None comes earlier than a tenth of jitter allows, and they go on."""
+    script = Script(lambda target: Report(target, open_jobs=1))
+    rig = Rig(script, interval=0.3, idle=60)
+    rig.run(lambda: len(script.times("a")) >= 4)
+    for name in "ab":
+        # The second is an interval after the start, and the jitter of two runs may add up.
+        assert all(later - earlier > 0.15 for earlier, later in pairwise(script.times(name)[1:]))
+    assert rig.count("poll_interval_seconds") == 0.3
+
+
+def test_a_target_without_open_jobs_is_polled_less_often() -> None:
+    """Once it has been quiet for the idle interval, a target is polled at that; a busy one is not slowed."""
+    script = Script(lambda target: Report(target, open_jobs=int(target is A)))
+    rig = Rig(script, interval=0.05, idle=0.5)
+    rig.run(lambda: rig.count("poll_interval_seconds", B) == 0.5)
+    assert rig.count("poll_interval_seconds", A) == 0.05
+
+
+def test_a_target_that_wakes_up_is_polled_more_often() -> None:
+    """An event brings the short interval back."""
+    wake = threading.Event()
+    script = Script(lambda target: Report(target, events=int(wake.is_set())))
+    rig = Rig(script, interval=0.05, idle=0.3)
+
+    def woken() -> bool:
+        if rig.count("poll_interval_seconds") == 0.3:
+            wake.set()
+        return wake.is_set() and rig.count("poll_interval_seconds") == 0.05
+
+    rig.run(woken)
+
+
+def test_a_strained_target_is_polled_less_often_until_it_is_calm() -> None:
+    """Throttling doubles the interval poll by poll up to eight times; calm polls bring it back."""
+    calm = threading.Event()
+    script = Script(lambda target: Report(target, open_jobs=1, strained=not calm.is_set()))
+    rig = Rig(script, interval=0.02, idle=0.02)
+
+    def recovered() -> bool:
+        if rig.count("poll_interval_seconds") == 0.16:
+            calm.set()
+        return calm.is_set() and rig.count("poll_interval_seconds") == 0.02
+
+    rig.run(recovered)
+
+
+def test_a_poll_that_carried_work_is_followed_at_once() -> None:
+    """What did not fit the budget of one poll does not wait for the interval."""
+    script = Script(lambda target: Report(target, carried=int(len(script.times(target.name)) < 4)))
+    Rig(script, interval=3600, idle=3600).run(lambda: len(script.times("a")) == 4)
+
+
+def test_a_poll_that_takes_long_is_not_begun_twice() -> None:
+    """A target is polled once at a time, however long it takes, and the others go on meanwhile."""
+
+    def does(target: Target) -> Report:
+        if target is A:
+            time.sleep(0.8)
+        return Report(target, open_jobs=1)
+
+    script = Script(does)
+    Rig(script).run(lambda: len(script.times("b")) >= 6)
+    assert len(script.times("a")) <= 2
+
+
+def test_no_more_polls_at_once_than_allowed() -> None:
+    """`concurrency` bounds the polls that run at the same time."""
+
+    def does(target: Target) -> Report:
+        time.sleep(0.05)
+        return Report(target)
+
+    script = Script(does)
+    Rig(script, concurrency=1).run(lambda: len(script.polls) >= 6)
+    assert script.most_at_once == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StoreError("disk full"), "store"),
+        (LeaseLostError("lost"), "lease_lost"),
+        (ZeroDivisionError(), "internal"),
+    ],
+)
+def test_a_failing_target_is_counted_and_does_not_hold_up_the_others(
+    error: Exception, reason: str, log: list[EventDict]
+) -> None:
+    """Whatever a poll raises has a reason in the metrics and a line in the log, and both targets go on."""
+
+    def does(target: Target) -> Report:
+        if target is A:
+            raise error
+        return Report(target)
+
+    script = Script(does)
+    rig = Rig(script)
+    rig.run(lambda: len(script.times("a")) >= 3 and len(script.times("b")) >= 3)
+    assert rig.count("poll_failures_total", reason=reason) >= 3
+    assert rig.count("polls_total") >= 3
+    assert rig.count("poll_failures_total", B, reason=reason) == 0
+    assert rig.count("poll_last_success_timestamp_seconds") == 0
+    assert rig.count("poll_last_success_timestamp_seconds", B) == pytest.approx(time.time(), abs=30)
+    assert {entry["event"] for entry in log} >= {"poll.finished"}
+    assert any(entry["event"] in {"poll.failed", "poll.lease_lost"} for entry in log)
+    lost = rig.metrics.registry.get_sample_value("bedrock_poller_leases_lost_total")
+    assert bool(lost) == (reason == "lease_lost")
+
+
+def test_an_incomplete_poll_is_counted_by_its_reason(log: list[EventDict]) -> None:
+    """A report with a failure counts as failed, with the AWS reason, and is reported all the same."""
+    failure = AwsError("no", reason=AwsReason.THROTTLED, code="ThrottlingException")
+    script = Script(lambda target: Report(target, failure=failure, jobs=3))
+    rig = Rig(script)
+    rig.run(lambda: len(rig.reports) >= 2)
+    assert rig.count("poll_failures_total", reason="throttled") >= 1
+    assert rig.count("poll_last_success_timestamp_seconds") == 0
+    assert any((entry["event"], entry.get("jobs")) == ("poll.failed", 3) for entry in log)
+
+
+def test_a_target_held_by_another_replica_is_no_poll() -> None:
+    """What was not claimed is not counted as a poll, nor as a success."""
+    script = Script(lambda target: Report(target, claimed=False))
+    rig = Rig(script)
+    rig.run(lambda: len(script.times("a")) >= 2)
+    assert rig.count("polls_total") == 0
+    assert rig.count("poll_last_success_timestamp_seconds") == 0
+
+
+def test_a_stop_waits_for_running_polls() -> None:
+    """A running poll that notices the stop ends within the grace period, and no further one begins."""
+    rig: list[Rig] = []
+
+    def does(target: Target) -> Report:
+        rig[0].stop.wait(10)
+        raise StoppedError("stopped")
+
+    script = Script(does)
+    rig.append(Rig(script))
+    began = time.monotonic()
+    rig[0].run(lambda: len(script.polls) == 2)
+    assert time.monotonic() - began < 3
+    assert len(script.polls) == 2
+    assert rig[0].count("poll_failures_total", reason="internal") == 0
+
+
+def test_a_stop_is_bounded() -> None:
+    """A poll that does not notice the stop is left behind after the grace period."""
+    free = threading.Event()
+    script = Script(lambda target: (free.wait(10), Report(target))[1])
+    rig = Rig(script)
+    began = time.monotonic()
+
+    async def main() -> float:
+        rig.scheduler.start()
+        await eventually(lambda: len(script.polls) == 2)
+        await rig.scheduler.stop(0.2)
+        return time.monotonic() - began
+
+    try:
+        assert asyncio.run(main()) < 3
+    finally:
+        free.set()
+
+
+def test_stopping_what_never_began_is_allowed() -> None:
+    """A scheduler that was not started polls on request, and stops."""
+    rig = Rig(Script())
+
+    async def main() -> Report | None:
+        try:
+            return await rig.scheduler.poll(A)
+        finally:
+            await rig.scheduler.stop(0)
+
+    report = asyncio.run(main())
+    assert report is not None
+    assert report.target == A
+
+
+def watched(rig: Rig, during: Callable[[], Awaitable[None]]) -> None:
+    """Run the scheduler with its watch of the clock while something happens."""
+
+    async def main() -> None:
+        rig.scheduler.start()
+        watch = asyncio.create_task(rig.scheduler.watch_clock())
+        try:
+            await during()
+        finally:
+            await rig.scheduler.stop(1)
+            watch.cancel()
+            await asyncio.wait([watch])
+        assert watch.cancelled()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_jump_of_the_wall_clock_makes_every_target_due(
+    jump: float, monkeypatch: pytest.MonkeyPatch, log: list[EventDict]
+) -> None:
+    """When the wall clock jumps an hour either way, all targets are polled at once."""
+    offset = [0.0]
+    clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
+    monkeypatch.setattr("poller.polling.scheduler.time", clock)
+    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    script = Script()
+    rig = Rig(script, interval=600, idle=600)
+
+    async def during() -> None:
+        await eventually(lambda: len(script.polls) == 2)
+        await asyncio.sleep(0.15)
+        assert len(script.polls) == 2
+        offset[0] = jump
+        await eventually(lambda: len(script.polls) == 4)
+
+    watched(rig, during)
+    (jumped,) = [entry for entry in log if entry["event"] == "clock.jumped"]
+    assert jumped["seconds"] == pytest.approx(jump, abs=1)
+
+
+def test_a_jump_during_the_stop_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps while running polls are waited for does not begin new ones, and breaks nothing."""
+    offset = [0.0]
+    clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
+    monkeypatch.setattr("poller.polling.scheduler.time", clock)
+    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    free = threading.Event()
+    script = Script(lambda target: (free.wait(10), Report(target))[1])
+    rig = Rig(script, interval=600, idle=600)
+
+    async def during() -> None:
+        await eventually(lambda: len(script.polls) == 2)
+        await asyncio.sleep(0.1)
+        stopping = asyncio.create_task(rig.scheduler.stop(5))
+        await asyncio.sleep(0.05)
+        offset[0] = 3600
+        await asyncio.sleep(0.2)
+        free.set()
+        await stopping
+
+    watched(rig, during)
+    assert len(script.polls) == 2
+
+
+def test_progress_is_promised_for_every_target() -> None:
+    """Each target is expected to be heard of again, so that one that hangs is noticed."""
+    rig = Rig(Script())
+    names: set[str] = set()
+    real = rig.progress.beat
+
+    def beat(name: str, *, within: float) -> None:
+        names.add(name)
+        real(name, within=within)
+
+    rig.progress.beat = beat  # type: ignore[method-assign]
+    rig.run(lambda: len(rig.reports) >= 2)
+    assert names == {f"poll {A.id}", f"poll {B.id}"}
+    assert rig.progress.overdue() == {}

@@ -1,0 +1,155 @@
+"""What a poll costs, and that its window hides nothing: new jobs, late ones, old ones that are still open."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from poller.simulator import faults
+from tests.polling.conftest import ASYNC, BATCH, OPEN, Bench, Poll
+
+LIST = "ListModelInvocationJobs"
+GET = "GetModelInvocationJob"
+
+
+def since(poll: Poll) -> timedelta | None:
+    """How far back the listing reached from the time of the request; `None` if it had no window."""
+    listing = poll.requests[0]
+    after = listing.parameters.get("submitTimeAfter")
+    return None if after is None else listing.at - after
+
+
+def test_history_is_free(bench: Bench) -> None:
+    """After the first scan of thousands of ended jobs a steady poll is one call."""
+    bench.simulator.populate(history=5000)
+    first = bench.poll()
+    assert len(first.calls) == 3
+    bench.clock.tick(60)
+    steady = bench.poll()
+    assert (steady.calls, steady.report.full, steady.report.failure) == ([LIST], False, None)
+    assert bench.count("scans_total", scan="full") == bench.count("scans_total", scan="window") == 1
+
+
+def test_the_window_begins_before_the_newest_job(baselined: Bench) -> None:
+    """The window's edge is the newest submission the service reported, less the overlap."""
+    baselined.simulator.submit_batch(script=[("InProgress", 0), ("Completed", 1)])
+    baselined.clock.tick(60)
+    baselined.poll()
+    baselined.clock.tick(3600)
+    assert since(baselined.poll(overlap=timedelta(minutes=5))) == timedelta(seconds=3660, minutes=5)
+
+
+def test_an_open_job_older_than_the_window_is_got(crowded: tuple[Bench, str]) -> None:
+    """What the window cannot show is asked for one by one, and its ending is announced."""
+    bench, old = crowded
+    assert bench.poll().calls == [LIST, GET]
+    bench.clock.tick(60)
+    bench.simulator.force(old, "Failed", message="why")
+    poll = bench.poll()
+    assert (poll.calls, poll.told) == ([LIST, GET, GET], [("InProgress", "Failed")])
+    assert poll.events[0]["data"]["message"] == "why"
+    bench.clock.tick(60)
+    assert bench.poll().calls == [LIST]
+
+
+def test_many_old_open_jobs_are_listed_rather_than_got(baselined: Bench) -> None:
+    """Where a wider window costs fewer calls, it is taken."""
+    for _ in range(5):
+        baselined.simulator.submit_batch(script=OPEN)
+    baselined.poll()
+    baselined.clock.tick(7200)
+    baselined.simulator.submit_batch(script=OPEN)
+    polls = baselined.polls(3)
+    assert [poll.calls for poll in polls[1:]] == [[LIST], [LIST]]
+    assert not polls[2].report.full
+
+
+def test_old_jobs_are_followed_without_permission_to_get(crowded: tuple[Bench, str]) -> None:
+    """If Get is denied, old open jobs are listed instead: their endings come, without details, and soon."""
+    bench, old = crowded
+    with bench.simulator.faults.active(faults.AccessDenied(operation=GET)):
+        (steady,) = bench.polls(1)
+        bench.simulator.force(old, "Failed", message="why")
+        (ending,) = bench.polls(1)
+    assert (steady.report.failure, steady.told) == (None, [])
+    assert (ending.report.failure, ending.told) == (None, [("InProgress", "Failed")])
+
+
+def test_old_jobs_without_a_time_are_followed_without_permission_to_get(baselined: Bench) -> None:
+    """If Get is denied and the service does not say when an old job was submitted, everything is listed."""
+    old = baselined.simulator.submit_batch(script=OPEN, fields={"submitTime": None})
+    baselined.poll()
+    baselined.clock.tick(7200)
+    baselined.simulator.submit_batch(script=OPEN)
+    baselined.poll()
+    with baselined.simulator.faults.active(faults.AccessDenied(operation=GET)):
+        baselined.simulator.force(old, "Completed")
+        (ending,) = baselined.polls(1)
+    assert (ending.report.failure, ending.told) == (None, [("InProgress", "Completed")])
+    assert ending.calls == [LIST, GET, LIST, GET]
+
+
+def test_a_job_that_becomes_visible_late_is_announced(baselined: Bench) -> None:
+    """A job that lists show only minutes after its submission is inside the overlap and is found."""
+    late = baselined.simulator.submit_async(script=OPEN, visible_in=400)
+    baselined.clock.tick(60)
+    baselined.simulator.submit_async(script=OPEN)
+    polls = baselined.polls(8, ASYNC)
+    assert [poll.told for poll in polls].count([(None, "InProgress")]) == 2
+    assert [event["data"]["job_arn"] for poll in polls for event in poll.events][1] == late
+
+
+@pytest.mark.parametrize("target", [ASYNC, BATCH])
+def test_a_submission_in_the_future_does_not_move_the_window(baselined: Bench, target: object) -> None:
+    """A job dated after the service's own clock is announced, and later jobs are still seen."""
+    kind = "async" if target is ASYNC else "batch"
+    poll_target = ASYNC if target is ASYNC else BATCH
+    submit = getattr(baselined.simulator, f"submit_{kind}")
+    future = "2027-05-01T00:00:00Z"
+    submit(script=OPEN, fields={"submitTime": future})
+    (event,) = baselined.poll(poll_target).events
+    assert event["data"]["submitted_at"] == "2027-05-01T00:00:00.000Z"
+    baselined.clock.tick(60)
+    submit(script=OPEN)
+    assert baselined.poll(poll_target).told == [(None, "InProgress")]
+
+
+def test_full_scans_come_when_they_are_due(baselined: Bench) -> None:
+    """A full scan runs once its interval has passed since the last, by the database's clock."""
+    interval = timedelta(hours=1)
+    full = []
+    for _ in range(5):
+        baselined.clock.tick(1200)
+        full.append(baselined.poll(full_scan_interval=interval).report.full)
+    assert full == [False, False, True, False, False]
+
+
+def test_an_empty_account_is_listed_whole(bench: Bench) -> None:
+    """As long as no job was ever seen there is no edge for a window; the first job is announced."""
+    assert bench.poll().calls == [LIST]
+    bench.clock.tick(60)
+    assert bench.poll().report.full
+    bench.simulator.submit_batch(script=OPEN)
+    bench.clock.tick(60)
+    assert bench.poll().told == [(None, "InProgress")]
+
+
+def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -> None:
+    """A job that is submitted between two pages is announced, by this poll or the next, once."""
+    for _ in range(4):
+        baselined.simulator.submit_batch(script=OPEN)
+    made: list[str] = []
+
+    def submit(_: object) -> None:
+        if len(made) < 3:
+            baselined.clock.tick(1)
+            made.append(baselined.simulator.submit_batch(script=OPEN))
+
+    with baselined.simulator.faults.active(faults.ShortPages(size=2)):
+        first = baselined.poll(alive=submit)
+        baselined.clock.tick(60)
+        second = baselined.poll()
+    arns = [event["data"]["job_arn"] for poll in (first, second) for event in poll.events]
+    assert len(arns) == len(set(arns)) == 7
+    assert set(made) <= set(arns)
