@@ -1,0 +1,133 @@
+"""The composition root: what a configuration becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from poller.app import Daemon, Parts, load_settings, targets_of
+from poller.app.gauges import StoreGauges
+from poller.app.once import run_once
+from poller.errors import ConfigError, StoreError
+from poller.model import Target
+from tests.e2e.daemon import environment, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from poller.simulator import Simulator, SimulatorServer
+
+OPEN = [("InProgress", 0.0)]
+TARGETS = """[{"name": "a", "regions": ["us-east-1", "eu-west-1"], "kinds": ["async_invoke"]},
+              {"name": "b", "role_arn": "arn:aws:iam::111111111111:role/r", "kinds": ["async_invoke"]}]"""
+
+
+@pytest.fixture
+def parts(
+    bedrock: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Parts]]:
+    """Build the parts from settings, in front of the simulator; closed at the end."""
+    for name, value in environment(bedrock.url, tmp_path).items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    made: list[Parts] = []
+
+    def build(**settings: str) -> Parts:
+        store = f"sqlite:///{tmp_path}/poller.db"
+        environ = environment(bedrock.url, tmp_path, STORE__URL=store, **settings)
+        made.append(Parts(load_settings(None, environ)))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+def test_targets_are_accounts_by_regions_by_kinds(tmp_path: Path) -> None:
+    """Every region and kind is a target of its own; a target without regions takes the SDK's current one."""
+    settings = load_settings(None, environment("", tmp_path, TARGETS=TARGETS))
+    found = targets_of(settings, lambda access: "ap-south-1" if access.role_arn else None)
+    assert list(found) == [
+        Target("a", "us-east-1", "async_invoke"),
+        Target("a", "eu-west-1", "async_invoke"),
+        Target("b", "ap-south-1", "async_invoke"),
+    ]
+    with pytest.raises(ConfigError, match=r"targets\[1\].regions: there is no current region"):
+        targets_of(settings, lambda _: None)
+
+
+def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Simulator) -> None:
+    """A sink that was removed with deliveries owed to it keeps its gauges."""
+    simulator.submit_batch(script=OPEN)
+    first = parts(POLL__FIRST_SCAN="emit", SINKS='{"old": {"type": "log"}}')
+    assert asyncio.run(run_once(first, drain=False)).pending == {"old": 1}
+    second = parts(SINKS='{"new": {"type": "log"}}')
+    second.open_store()
+    StoreGauges(second.metrics, second.snapshot, second.outbox, second.settings.sinks).refresh_outbox()
+    owed = {
+        sink: second.metrics.registry.get_sample_value(
+            "bedrock_poller_outbox_deliveries", {"sink": sink, "state": "pending"}
+        )
+        for sink in ("old", "new")
+    }
+    assert owed == {"old": 1, "new": 0}
+
+
+def running(daemon: Daemon, during: Callable[[], Any]) -> None:
+    """Run a daemon while something happens in a thread."""
+
+    async def main() -> None:
+        task = asyncio.create_task(daemon.run())
+        await asyncio.wait_for(daemon.started.wait(), 20)
+        try:
+            await asyncio.to_thread(during)
+        finally:
+            daemon.stop()
+            await task
+
+    asyncio.run(main())
+
+
+def test_a_daemon_can_be_embedded(
+    parts: Callable[..., Parts], simulator: Simulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It starts without a web server and without signals, delivers, keeps its gauges, and stops when told."""
+    built = parts(WEB__LISTEN="null")
+    sample = built.metrics.registry.get_sample_value
+    labels = {"account_id": "123456789012", "region": "us-east-1", "kind": "async_invoke"}
+    arn = simulator.submit_async(script=OPEN)
+
+    def during() -> None:
+        eventually(lambda: simulator.requests.count("ListAsyncInvokes") > 1)
+        simulator.force(arn, "Completed")
+        eventually(lambda: sample("bedrock_poller_deliveries_total", {"sink": "log"}) == 1)
+        eventually(lambda: sample("bedrock_poller_jobs", {**labels, "status": "Completed"}) == 1)
+
+    daemon = Daemon(built, signals=False)
+    running(daemon, during)
+    assert daemon.web is None
+    assert arn in capfd.readouterr().out
+
+
+def test_a_daemon_outlives_a_store_that_fails_for_a_while(
+    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gauges and retention that cannot be kept are logged, and kept again later."""
+    monkeypatch.setattr("poller.app.daemon._GAUGES_SECONDS", 0.05)
+    monkeypatch.setattr("poller.app.daemon._PRUNE_SECONDS", 0.05)
+    built = parts()
+    failures = []
+
+    def refuse(*_: object, **__: object) -> int:
+        failures.append(1)
+        if len(failures) < 4:
+            raise StoreError("disk full")
+        return 0
+
+    monkeypatch.setattr(built.outbox, "prune", refuse)
+    daemon = Daemon(built, signals=False)
+    running(daemon, lambda: eventually(lambda: len(failures) > 5))
+    assert built.metrics.registry.get_sample_value("bedrock_poller_config_last_reload_successful") == 1

@@ -1,0 +1,159 @@
+"""`check-config`, `schema` and `iam-policy`."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+
+from poller.envelope import sample_event
+
+if TYPE_CHECKING:
+    from poller.simulator import Simulator
+    from tests.cli.conftest import Shell
+
+MISTAKES = """\
+pol: {interval: 30s}
+aws: {max_attempts: many}
+sinks:
+  audit: {type: log, timeout: 10}
+  ops: {type: webhoook, url: "https://example.com"}
+routes:
+  - {sinks: [nowhere]}
+"""
+
+FLEET = """\
+targets:
+  - {name: own, regions: [us-east-1, eu-west-1], kinds: [async_invoke]}
+  - {name: prod, regions: [us-gov-west-1], role_arn: "arn:aws:iam::111111111111:role/reader"}
+  - {name: test, regions: [eu-west-1], role_arn: "arn:aws:iam::222222222222:role/reader",
+     kinds: [model_invocation_job]}
+sinks:
+  audit: {type: log}
+  topic: {type: sns, topic_arn: "arn:aws:sns:eu-west-1:111111111111:bedrock-jobs"}
+"""
+
+
+def test_every_mistake_is_named_at_once(shell: Shell) -> None:
+    """Five mistakes are five lines, each with the file, its line and its key; the exit code is 2."""
+    path = shell.write(MISTAKES)
+    done = shell("check-config", "--config", path)
+    assert (done.code, done.out) == (2, "")
+    lines = done.err.splitlines()
+    assert len(lines) == 5
+    places = [
+        (1, "pol"),
+        (2, "aws.max_attempts"),
+        (4, "sinks.audit.timeout"),
+        (5, "sinks.ops"),
+        (7, "routes[0]"),
+    ]
+    for line, (number, key) in zip(lines, places, strict=True):
+        assert line.startswith(f"{path}:{number}: {key}")
+
+
+def test_the_defaults_are_right(shell: Shell) -> None:
+    """Without a file the defaults and the environment are checked."""
+    done = shell("check-config")
+    assert (done.code, done.err) == (0, "")
+    assert (
+        done.out == "no file, the defaults and the environment: no problems (1 targets, 1 sinks, 0 routes)\n"
+    )
+
+
+def test_a_wrong_configuration_starts_nothing(shell: Shell) -> None:
+    """Every command that needs the configuration refuses a wrong one with 2."""
+    path = shell.write(MISTAKES)
+    for command in (
+        ["run"],
+        ["once"],
+        ["migrate"],
+        ["iam-policy"],
+        ["sinks", "list"],
+        ["sinks", "test", "audit"],
+    ):
+        done = shell(*command, "--config", path)
+        assert (done.code, len(done.err.splitlines())) == (2, 5)
+    assert not shell.store.exists()
+
+
+def test_a_target_without_a_region_is_a_mistake(shell: Shell, monkeypatch: Any) -> None:
+    """If neither the configuration nor the SDK names a region, that is said with the key to set."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    done = shell("once")
+    assert done.code == 2
+    assert done.err == "targets[0].regions: there is no current region; set it, or set AWS_REGION\n"
+
+
+def test_the_configuration_has_a_schema(shell: Shell) -> None:
+    """`schema config` is valid JSON Schema, and the example configuration satisfies it."""
+    done = shell("schema")
+    schema = json.loads(done.out)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid({"sinks": {"audit": {"type": "log"}}})
+    assert not validator.is_valid({"sinks": {"audit": {"type": "carrier-pigeon"}}})
+    assert done.out == shell("schema", "config").out
+
+
+def test_the_events_have_a_schema(at_work: Shell, simulator: Simulator) -> None:
+    """`schema event` is valid JSON Schema, and real events satisfy it."""
+    schema = json.loads(at_work("schema", "event").out)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    simulator.populate(history=40)
+    at_work.set(POLL__FIRST_SCAN="emit")
+    events = at_work("once").rows
+    assert len(events) == 40
+    for event in [*events, json.loads(sample_event("audit", datetime.now(UTC)).body)]:
+        validator.validate(event)
+    assert not validator.is_valid({**events[0], "specversion": "2.0"})
+
+
+def statements(text: str) -> dict[str, Any]:
+    """The statements of a policy by what they allow; there is nothing else in it."""
+    policy = json.loads(text)
+    assert policy["Version"] == "2012-10-17"
+    found = {}
+    for statement in policy["Statement"]:
+        assert statement["Effect"] == "Allow"
+        assert statement["Sid"].isalnum()
+        found[" ".join(statement["Action"])] = statement["Resource"]
+    return found
+
+
+def test_the_policy_of_the_daemon(shell: Shell) -> None:
+    """It may read its own account's jobs, assume the other roles, and publish; nothing more."""
+    assert statements(shell("iam-policy", "--config", shell.write(FLEET)).out) == {
+        "bedrock:ListAsyncInvokes": ["*"],
+        "bedrock:GetAsyncInvoke": [
+            "arn:aws:bedrock:eu-west-1:*:async-invoke/*",
+            "arn:aws:bedrock:us-east-1:*:async-invoke/*",
+        ],
+        "sts:AssumeRole": ["arn:aws:iam::111111111111:role/reader", "arn:aws:iam::222222222222:role/reader"],
+        "sns:Publish": ["arn:aws:sns:eu-west-1:111111111111:bedrock-jobs"],
+    }
+
+
+def test_the_policy_of_the_roles(shell: Shell) -> None:
+    """With `--member` it is what the assumed roles need: their accounts' jobs, in each partition."""
+    found = statements(shell("iam-policy", "--member", "--config", shell.write(FLEET)).out)
+    assert found["bedrock:ListAsyncInvokes bedrock:ListModelInvocationJobs"] == ["*"]
+    gets = found["bedrock:GetModelInvocationJob"]
+    assert "arn:aws-us-gov:bedrock:us-gov-west-1:111111111111:model-invocation-job/*" in gets
+    assert "arn:aws:bedrock:eu-west-1:222222222222:model-invocation-job/*" in gets
+    assert not any(action.startswith(("sts:", "sns:")) for action in found)
+
+
+def test_the_policy_without_roles(shell: Shell) -> None:
+    """The defaults need no role to be assumed, and no role needs anything."""
+    found = statements(shell("iam-policy").out)
+    assert found.keys() == {
+        "bedrock:ListAsyncInvokes bedrock:ListModelInvocationJobs",
+        "bedrock:GetAsyncInvoke",
+        "bedrock:GetModelInvocationJob",
+    }
+    assert statements(shell("iam-policy", "--member").out) == {}

@@ -1,0 +1,51 @@
+"""The Security Token Service, by moto, behind a door that refuses one role."""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized: sts:AssumeRole</Message></Error></ErrorResponse>"""
+
+
+class SecurityTokens:
+    """Listens on a free port; a context manager.
+
+    Args:
+        refused: The role that nobody may assume.
+    """
+
+    def __init__(self, refused: str) -> None:
+        self._refused = refused
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        asked = parse_qs(body.decode())
+        if asked.get("RoleArn") == [self._refused]:
+            return Response(_DENIED, 403, mimetype="text/xml")(environ, start_response)
+        found: Iterable[bytes] = self._moto(environ, start_response)
+        return found
