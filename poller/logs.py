@@ -84,6 +84,8 @@ def configure(*, level: str, form: str) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It warns at every run that a long poll makes it skip, which is how it is meant to be.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # A refused AssumeRole is reported by the poll; this one would add a traceback each time.
+    logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from poller import __version__, logs
 from poller.app.gauges import StoreGauges
-from poller.delivery import SinkWorker
 from poller.errors import StoreError
 from poller.polling import PollScheduler
 from poller.store.browse import Browser
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from poller.app.parts import Parts
+    from poller.delivery import SinkWorker
     from poller.model import Target
     from poller.polling import Report
 
@@ -74,7 +74,7 @@ class Daemon:
         with _handled(loop, self._signals, self._stop.set):
             try:
                 await asyncio.to_thread(parts.open_store)
-                self._workers = self._build_workers()
+                self._workers = parts.workers()
                 self.scheduler = self._build_scheduler(loop)
                 self.web = self._build_web()
                 _log.info(
@@ -120,19 +120,6 @@ class Daemon:
             if self.web is not None:
                 self.web.stop()
         return ended
-
-    def _build_workers(self) -> list[SinkWorker]:
-        parts = self.parts
-        return [
-            SinkWorker(
-                sink=sink,
-                outbox=parts.outbox,
-                threads=parts.threads,
-                metrics=parts.metrics,
-                progress=parts.progress,
-            )
-            for sink in parts.sinks()
-        ]
 
     def _build_web(self) -> WebServer | None:
         parts = self.parts

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.delivery import SinkWorker
 from poller.errors import StoreError
 from poller.polling import PollScheduler, Rehearsal
 from poller.store import Database
@@ -99,17 +98,7 @@ async def _poll(parts: Parts, scheduler: PollScheduler, target: Target) -> Repor
 
 async def _deliver(parts: Parts) -> None:
     grace = parts.settings.shutdown.grace.total_seconds()
-    workers = [
-        SinkWorker(
-            sink=sink,
-            outbox=parts.outbox,
-            threads=parts.threads,
-            metrics=parts.metrics,
-            progress=parts.progress,
-        )
-        for sink in parts.sinks()
-    ]
-    await asyncio.gather(*(worker.run(grace=grace, until_idle=True) for worker in workers))
+    await asyncio.gather(*(worker.run(grace=grace, until_idle=True) for worker in parts.workers()))
 
 
 def _pending(parts: Parts) -> dict[str, int]:

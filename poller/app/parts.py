@@ -7,10 +7,11 @@ import secrets
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poller import logs
 from poller.aws import Access, JobsApi, Sessions
+from poller.delivery import SinkWorker
 from poller.errors import ConfigError, Problem
 from poller.kinds import KINDS
 from poller.metrics import Metrics
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from poller.polling import Ledger
     from poller.settings.schema import Settings, TargetSettings
-    from poller.sinks.contract import Sink
 
 _log = logs.get(__name__)
 
@@ -117,9 +117,19 @@ class Parts:
             if sink not in self.settings.sinks and pending:
                 _log.warning("sink.removed_with_pending", sink=sink, deliveries=pending)
 
-    def sinks(self) -> list[Sink[Any]]:
-        """Build every configured sink."""
-        return [registry.build(name, settings) for name, settings in self.settings.sinks.items()]
+    def workers(self) -> list[SinkWorker]:
+        """A worker for every configured sink."""
+        return [
+            SinkWorker(
+                sink=registry.build(name, settings),
+                outbox=self.outbox,
+                lease=self.settings.store.lease.total_seconds(),
+                threads=self.threads,
+                metrics=self.metrics,
+                progress=self.progress,
+            )
+            for name, settings in self.settings.sinks.items()
+        ]
 
     def api(self, target: Target) -> JobsApi:
         """The calls for a target.

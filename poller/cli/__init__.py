@@ -34,10 +34,6 @@ def run(arguments: list[str]) -> int:
     except PollerError as error:
         print(f"bedrock-poller: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not try to flush the rest.
-        sys.stdout = None
-        return 1
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
     return 0

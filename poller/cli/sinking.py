@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from poller import logs
+from poller.delivery import attempt
 from poller.envelope import sample_event
-from poller.errors import ConfigError, DeliveryError, Problem
+from poller.errors import ConfigError, Problem
 from poller.sinks import registry
 from poller.store import Database, Outbox
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
+    from poller.errors import DeliveryError
     from poller.settings.schema import Settings
     from poller.store.outbox import Backlog
 
@@ -50,20 +52,15 @@ def test_sink(context: Context, name: str) -> int:
     sink = registry.build(name, settings.sinks[name])
     event = sample_event(name, datetime.now(UTC))
 
-    async def send() -> None:
+    async def send() -> dict[str, DeliveryError]:
         try:
-            async with asyncio.timeout(settings.sinks[name].timeout.total_seconds()):
-                await sink.send([event])
+            return await attempt(sink, [event])
         finally:
             await sink.close()
 
-    try:
-        asyncio.run(send())
-    except DeliveryError as error:
-        typer.echo(f"{name}: failed ({error.reason}): {logs.strike(str(error))}", err=True)
-        return 1
-    except TimeoutError:
-        typer.echo(f"{name}: failed (timeout): no answer in time", err=True)
+    failure = asyncio.run(send()).get(event.id)
+    if failure is not None:
+        typer.echo(f"{name}: failed ({failure.reason}): {logs.strike(str(failure))}", err=True)
         return 1
     typer.echo(f"{name}: took event {event.id}", err=True)
     return 0

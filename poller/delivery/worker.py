@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError, StoreError
+from poller.delivery.attempt import attempt
+from poller.errors import StoreError
 from poller.schedule import RetryPolicy, retry_delay
 from poller.store import Settlement
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import Any
 
+    from poller.errors import DeliveryError
     from poller.metrics import Metrics
     from poller.model import Delivery
     from poller.progress import Progress
@@ -36,8 +38,6 @@ _log = logs.get(__name__)
 _IDLE_SECONDS = 5.0
 """How often an idle worker looks whether another process has left it something."""
 _STORE_RETRY_SECONDS = 1.0
-_LEASE_MARGIN = 15.0
-"""How much longer than one deadline a claim lasts: how long it may wait here for its turn."""
 _AHEAD = 8
 """Batches claimed for each that can be sent at once, so that sends never wait for the database."""
 _LINGER_SECONDS = 0.004
@@ -55,6 +55,8 @@ class SinkWorker:
     Args:
         sink: The sink.
         outbox: Where deliveries are claimed and settled.
+        lease: Seconds by which a claim outlasts the deadline of a send: how long it may wait for its turn
+            here, and how long after a crash others wait before they take it over.
         threads: Runs the database's calls.
         metrics: Where attempts are counted.
         progress: Told when the worker will be heard of next.
@@ -66,6 +68,7 @@ class SinkWorker:
         *,
         sink: Sink[Any],
         outbox: Outbox,
+        lease: float,
         threads: Executor,
         metrics: Metrics,
         progress: Progress,
@@ -83,6 +86,7 @@ class SinkWorker:
             maximum=retry.max.total_seconds(),
             give_up_after=retry.give_up_after.total_seconds(),
         )
+        self._patience = lease
         self._deadline: float = sink.settings.timeout.total_seconds()
         self._sending: dict[asyncio.Task[None], Sequence[Delivery]] = {}
         self._waiting: deque[_Batch] = deque()
@@ -140,7 +144,7 @@ class SinkWorker:
         limit = 0
         if not self._stopping and time.monotonic() >= self._resume_at:
             limit = max(0, self._window - self._held)
-        lease = self._deadline + _LEASE_MARGIN
+        lease = self._deadline + self._patience
         began = time.monotonic()
         try:
             recorded, claimed = await self._in_thread(
@@ -152,7 +156,7 @@ class SinkWorker:
         self._count_settled(settled, recorded)
         size = self.sink.batch_size
         for start in range(0, len(claimed), size):
-            self._waiting.append(_Batch(claimed[start : start + size], began + _LEASE_MARGIN))
+            self._waiting.append(_Batch(claimed[start : start + size], began + self._patience))
         self._held += len(claimed)
         self._begin_sends()
         return bool(settled or claimed)
@@ -179,21 +183,7 @@ class SinkWorker:
 
     async def _send(self, batch: Sequence[Delivery]) -> None:
         began = time.monotonic()
-        failures: dict[str, DeliveryError] = {}
-        try:
-            async with asyncio.timeout(self._deadline):
-                await self.sink.send([delivery.event for delivery in batch])
-        except PartialDeliveryError as error:
-            failures = error.failures
-        except DeliveryError as error:
-            failures = {delivery.event.id: error for delivery in batch}
-        except TimeoutError:
-            late = DeliveryError(f"no answer within {self._deadline:g} s", reason=DeliveryReason.TIMEOUT)
-            failures = {delivery.event.id: late for delivery in batch}
-        except Exception as error:  # noqa: BLE001 - a third party's sink may raise anything
-            _log.exception("sink.raised", sink=self.name)
-            broken = DeliveryError(f"the sink raised {type(error).__name__}", reason=DeliveryReason.SINK)
-            failures = {delivery.event.id: broken for delivery in batch}
+        failures = await attempt(self.sink, [delivery.event for delivery in batch])
         self._metrics.delivery_duration.labels(self.name).observe(time.monotonic() - began)
         parking = [failure for failure in failures.values() if failure.park]
         if parking:

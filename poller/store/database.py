@@ -216,6 +216,7 @@ class Database:
                 connection.execute(sa.text("UPDATE sinks SET name = name"))
                 return
             # Written to the disk at the commit, so that a full one is noticed.
+            connection.execute(sa.text("SELECT 1 FROM targets LIMIT 1"))
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 

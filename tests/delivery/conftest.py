@@ -113,6 +113,7 @@ class Bench:
         return SinkWorker(
             sink=sink,
             outbox=self.outbox,
+            lease=15,
             threads=self.threads,
             metrics=self.metrics,
             progress=self.progress,
