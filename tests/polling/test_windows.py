@@ -127,12 +127,24 @@ def test_full_scans_come_when_they_are_due(baselined: Bench) -> None:
 
 def test_an_empty_account_is_listed_whole(bench: Bench) -> None:
     """As long as no job was ever seen there is no edge for a window; the first job is announced."""
-    assert bench.poll().calls == [LIST]
+    assert bench.poll().calls == [LIST, LIST]
     bench.clock.tick(60)
-    assert bench.poll().report.full
+    again = bench.poll()
+    assert (again.report.full, again.calls) == (True, [LIST])
     bench.simulator.submit_batch(script=OPEN)
     bench.clock.tick(60)
     assert bench.poll().told == [(None, "InProgress")]
+
+
+def test_an_empty_first_list_is_asked_for_twice(bench: Bench) -> None:
+    """One wrong answer does not make news of the history: what the second one shows is the baseline."""
+    for _ in range(3):
+        bench.simulator.submit_batch(script=[("Completed", 0.0)])
+    with bench.simulator.faults.active(faults.EmptyListing(times=1)):
+        assert bench.poll().events == []
+    bench.clock.tick(60)
+    assert bench.poll().events == []
+    assert len(bench.statuses()) == 3
 
 
 def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -> None:
