@@ -11,7 +11,7 @@ import typer
 
 from poller import __version__
 from poller.cli.context import Context
-from poller.settings.durations import parse_duration
+from poller.durations import parse_duration
 
 
 class Level(StrEnum):

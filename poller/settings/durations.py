@@ -1,45 +1,13 @@
-"""Durations as people write them: `30s`, `2m`, `6h`, `3d`, `1h30m`, `500ms`.
-
-A bare number is refused: `interval: 30` leaves the reader to guess the unit.
-"""
+"""Durations as a type of setting."""
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_WHOLE = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
-_LONGEST = timedelta(days=3650)
-
-
-def parse_duration(text: str) -> timedelta:
-    """Turn `1h30m` into a timedelta.
-
-    Raises:
-        ValueError: `text` is no duration, or is longer than ten years.
-    """
-    if not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-    if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is longer than ten years")
-    return timedelta(seconds=seconds)
-
-
-def format_duration(duration: timedelta) -> str:
-    """Write a duration the way `parse_duration` reads it, with the fewest parts."""
-    rest = round(duration.total_seconds() * 1000)
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+from poller.durations import PATTERN, format_duration, parse_duration
 
 
 def _validate(value: Any) -> timedelta:
@@ -56,5 +24,5 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_validate),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": f"^{_WHOLE.pattern}$", "examples": ["30s", "2m", "6h"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$", "examples": ["30s", "2m", "6h"]}),
 ]

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
-from poller.settings.durations import Duration, format_duration
+from poller.durations import format_duration
+from poller.settings.durations import Duration
 from poller.settings.secrets import read_secret_file
 from poller.settings.sinks import Section, SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from poller.settings.durations import Duration, format_duration
+from poller.durations import format_duration
+from poller.settings.durations import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,8 +23,8 @@ from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_val
 from yarl import URL
 
 from poller import __version__
+from poller.durations import format_duration
 from poller.errors import DeliveryError, DeliveryReason
-from poller.settings.durations import format_duration
 from poller.settings.sinks import SinkSettings
 from poller.sinks.credentials import check_header_names, check_header_value, read_header
 from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.settings.durations import format_duration, parse_duration
+from poller.durations import format_duration, parse_duration
 
 
 @given(st.integers(min_value=0, max_value=3650 * 86_400_000))
