@@ -208,4 +208,4 @@ def _seal(*, event_id: str, event_type: EventType, time: datetime, data: dict[st
         "data": data,
     }
     body = json.dumps(envelope, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    return Event(id=event_id, type=event_type.value, body=body, data=data)
+    return Event.with_data(event_id, event_type.value, body, data)

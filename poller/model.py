@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Change:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """Something that happened to a job, and the bytes that say so.
 
@@ -160,13 +161,17 @@ class Event:
         id: A function of what happened; the same on every attempt, replica and after a restored backup.
         type: The CloudEvents type.
         body: The CloudEvents 1.0 envelope as structured JSON, in ASCII. The same bytes go to every sink.
-        data: The envelope's `data`, parsed: the attributes that routing and sinks read.
     """
 
     id: str
     type: str
     body: bytes = field(repr=False)
-    data: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """The envelope's `data`, parsed when first asked for: the attributes that routing and sinks read."""
+        data: Mapping[str, Any] = json.loads(self.body)["data"]
+        return data
 
     @property
     def job_arn(self) -> str:
@@ -175,9 +180,16 @@ class Event:
 
     @classmethod
     def from_body(cls, body: bytes) -> Event:
-        """Read an event back from its bytes, as the store does."""
+        """Read an event back from its bytes."""
         envelope = json.loads(body)
-        return cls(id=envelope["id"], type=envelope["type"], body=body, data=envelope["data"])
+        return cls.with_data(envelope["id"], envelope["type"], body, envelope["data"])
+
+    @classmethod
+    def with_data(cls, event_id: str, event_type: str, body: bytes, data: Mapping[str, Any]) -> Event:
+        """An event whose `data` is at hand already and need not be parsed from `body`."""
+        event = cls(event_id, event_type, body)
+        event.__dict__["data"] = data
+        return event
 
 
 @dataclass(frozen=True, slots=True)

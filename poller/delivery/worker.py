@@ -80,6 +80,7 @@ class SinkWorker:
         self._metrics = metrics
         self._progress = progress
         self._draw = draw
+        self._duration = metrics.delivery_duration.labels(sink.name)
         retry = sink.settings.retry
         self._policy = RetryPolicy(
             initial=retry.initial.total_seconds(),
@@ -184,13 +185,13 @@ class SinkWorker:
     async def _send(self, batch: Sequence[Delivery]) -> None:
         began = time.monotonic()
         failures = await attempt(self.sink, [delivery.event for delivery in batch])
-        self._metrics.delivery_duration.labels(self.name).observe(time.monotonic() - began)
+        self._duration.observe(time.monotonic() - began)
         parking = [failure for failure in failures.values() if failure.park]
         if parking:
             # What was claimed ahead is not sent either, and nothing is claimed before the store knows.
             self._resume_at = max(self._resume_at, time.monotonic() + _IDLE_SECONDS)
         for delivery in batch:
-            failure = failures.get(delivery.event.id)
+            failure = failures.get(delivery.event.id) if failures else None
             self._settled.append(
                 self._failed(delivery, failure) if failure else Settlement(delivery, delivered=True)
             )

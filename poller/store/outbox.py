@@ -200,7 +200,7 @@ class Outbox:
             Delivery(
                 id=row.id,
                 sink=sink,
-                event=Event.from_body(bytes(row.body)),
+                event=Event(row.event_id, row.type, bytes(row.body)),
                 attempts=row.attempts,
                 epoch=row.epoch + 1,
                 failing_for=row.failing_for,
@@ -343,6 +343,8 @@ def _candidates(now: sa.ColumnElement[float]) -> sa.Select[Any]:
             deliveries.c.attempts,
             deliveries.c.epoch,
             (now - deliveries.c.first_failed_at).label("failing_for"),
+            deliveries.c.event_id,
+            events.c.type,
             events.c.body,
         )
         .join(events, events.c.id == deliveries.c.event_id)
