@@ -186,7 +186,9 @@ def parse_time(value: Any) -> datetime | None:
     if value is None:
         return None
     try:
-        moment = _moment(value)
+        # The form that the service sends, and the only one whose cost counts.
+        usual = type(value) is str and value[-1:] == "Z" and value[4:5] == "-"
+        moment = datetime.fromisoformat(value) if usual else _moment(value)
         if moment.tzinfo is not UTC:
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError):

@@ -25,8 +25,8 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> None:
         """Give it back."""
 
-    def settled(self, arns: Sequence[str]) -> Mapping[str, str]:
-        """The statuses of those that have ended."""
+    def recall(self, arns: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, Known]]:
+        """The statuses of those that have ended, and the rows of the others."""
 
     def known(self, arns: Collection[str]) -> Mapping[str, Known]:
         """The rows of these jobs."""

@@ -35,9 +35,9 @@ class Rehearsal:
     def release(self, claim: Claim) -> None:
         """Nothing to give back."""
 
-    def settled(self, arns: Sequence[str]) -> Mapping[str, str]:
-        """The snapshot's ended jobs."""
-        return self._snapshot.settled(arns)
+    def recall(self, arns: Sequence[str]) -> tuple[Mapping[str, str], Mapping[str, Known]]:
+        """The snapshot's rows."""
+        return self._snapshot.recall(arns)
 
     def known(self, arns: Collection[str]) -> Mapping[str, Known]:
         """The snapshot's rows."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poller.aws import JobsApi, Page
     from poller.kinds import Kind
     from poller.metrics import Metrics
-    from poller.model import Change, Job, Target
+    from poller.model import Change, Job, Known, Target
     from poller.plan import OpenJob, ScanPlan
     from poller.polling.ledger import Ledger
     from poller.store import Claim
@@ -159,18 +159,17 @@ class Scan:
             # A submission later than the service's own clock says nothing about where to begin.
             if submitted is not None and page.served_at is not None and submitted <= page.served_at:
                 self.high_water = max(submitted, self.high_water or submitted)
-        items = self._unsettled(page.items)
-        self._take([job for item in items if (job := self._observe(item)) is not None])
-
-    def _unsettled(self, items: Sequence[Any]) -> list[Any]:
-        """Leave out the jobs known to have ended as they are listed: nearly all of a long history."""
-        glances = [self._kind.glance(item) for item in items]
-        settled = self._tools.ledger.settled([arn for arn, _ in glances if arn is not None])
-        return [
+        # What is known to have ended as it is listed needs no second look: nearly all of a long history.
+        glances = [self._kind.glance(item) for item in page.items]
+        ended, others = self._tools.ledger.recall([arn for arn, _ in glances if arn is not None])
+        fresh = [
             item
-            for item, (arn, status) in zip(items, glances, strict=True)
-            if arn is None or arn not in settled or status not in {None, settled[arn]}
+            for item, (arn, status) in zip(page.items, glances, strict=True)
+            if arn is None or arn not in ended or status not in {None, ended[arn]}
         ]
+        jobs = [job for item in fresh if (job := self._observe(item)) is not None]
+        changed = [job.arn for job in jobs if job.arn in ended]
+        self._take(jobs, {**others, **self._tools.ledger.known(changed)} if changed else others)
 
     def _observe(self, item: Any) -> Job | None:
         try:
@@ -190,14 +189,13 @@ class Scan:
             )
             return None
 
-    def _take(self, jobs: Sequence[Job]) -> None:
+    def _take(self, jobs: Sequence[Job], known: Mapping[str, Known]) -> None:
         """Diff observations and record them, ended jobs with their details and a few at a time."""
         self._tools.alive(self._claim.target)
         for job in jobs:
             missed = self._unseen.pop(job.arn, None)
             if missed is not None and missed.missed:
                 self._returned.add(job.arn)
-        known = self._tools.ledger.known({job.arn for job in jobs}) if jobs else {}
         changes = diff(known, jobs, announce_new=self._announce)
         if not changes:
             self._tools.ledger.renew(self._claim)
@@ -288,7 +286,7 @@ class Scan:
                 continue
             self._unseen.pop(arn, None)
             if job is not None and job.arn == arn:
-                self._take([job])
+                self._take([job], self._tools.ledger.known([arn]))
 
     def _list_older(self, plan: ScanPlan) -> None:
         """Look at the same jobs by a wider listing, for want of the permission to get them."""
@@ -329,7 +327,7 @@ class Scan:
             return
         if job is not None and job.arn == arn:
             self._returned.add(arn)
-            self._take([job])
+            self._take([job], self._tools.ledger.known([arn]))
 
 
 def _label(kind: Kind, job: Job) -> str:

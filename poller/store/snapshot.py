@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -143,25 +144,27 @@ class Snapshot:
             raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
         self._renewed[claim.target.id] = time.monotonic()
 
-    def settled(self, arns: Sequence[str]) -> dict[str, str]:
-        """Which of these jobs have ended, by ARN, and their statuses; those that disappeared are left out."""
+    def recall(self, arns: Sequence[str]) -> tuple[dict[str, str], dict[str, Known]]:
+        """What is known of these jobs; those never seen are absent.
+
+        Returns:
+            The statuses of those that have ended and are still there, and the rows of the others, by ARN. In
+            a long history nearly all have ended, and need no more than that.
+        """
+        ended: dict[str, str] = {}
+        others: dict[str, Known] = {}
         with self._database.read() as connection:
-            return {row[0]: row[1] for row in connection.execute(_SETTLED, {"arns": arns})}
+            for row in connection.execute(_RECALL, {"arns": arns}):
+                if row.terminal and not row.gone:
+                    ended[row.arn] = row.status
+                else:
+                    others[row.arn] = _known(row)
+        return ended, others
 
     def known(self, arns: Collection[str]) -> dict[str, Known]:
         """The rows of these jobs, by ARN; those never seen are absent."""
-        statement = sa.select(
-            jobs.c.arn,
-            jobs.c.kind,
-            jobs.c.status,
-            jobs.c.terminal,
-            jobs.c.modified_at,
-            jobs.c.entries,
-            jobs.c.gone,
-        ).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
         with self._database.read() as connection:
-            rows = connection.execute(statement, {"arns": list(arns)}).all()
-        return {row.arn: _known(row) for row in rows}
+            return {row.arn: _known(row) for row in connection.execute(_RECALL, {"arns": list(arns)})}
 
     def remembered(self, arn: str) -> Job:
         """The last observation of a job that has a row, without the service's own JSON."""
@@ -305,8 +308,15 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
-_ARNS = jobs.c.arn.in_(sa.bindparam("arns", expanding=True))
-_SETTLED = sa.select(jobs.c.arn, jobs.c.status).where(_ARNS, jobs.c.terminal, ~jobs.c.gone)
+_RECALL = sa.select(
+    jobs.c.arn,
+    jobs.c.kind,
+    jobs.c.status,
+    jobs.c.terminal,
+    jobs.c.modified_at,
+    jobs.c.entries,
+    jobs.c.gone,
+).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
 RECORD_STATES = ("total", "processed", "succeeded", "failed")
 _COLUMNS = tuple(column.name for column in jobs.columns)
 
@@ -332,6 +342,12 @@ def _known(row: Any) -> Known:
     )
 
 
+@lru_cache(maxsize=1024)
+def _entries(counts: tuple[tuple[str, int], ...]) -> str:
+    """As JSON; most jobs have one of a few histories."""
+    return json.dumps(dict(counts))
+
+
 def _row(target: Target, change: Change) -> dict[str, Any]:
     job = change.job
     records = job.records
@@ -349,7 +365,7 @@ def _row(target: Target, change: Change) -> dict[str, Any]:
         "submitted_at": to_micros(job.submitted_at),
         "modified_at": to_micros(job.modified_at),
         "ended_at": to_micros(job.ended_at),
-        "entries": json.dumps(dict(change.entries)),
+        "entries": _entries(tuple(change.entries.items())),
         "gone": change.gone,
         "missed": 0,
         **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},

@@ -189,10 +189,10 @@ def test_the_ended_jobs_among_many_are_told(store: Store) -> None:
         silent(job(4, "Stopped")),
     )
     asked = [arn(number) for number in range(6)]
-    assert store.snapshot.settled(asked) == {arn(1): "Completed", arn(4): "Stopped"}
-    assert store.snapshot.settled([]) == {}
+    assert store.snapshot.recall(asked)[0] == {arn(1): "Completed", arn(4): "Stopped"}
+    assert store.snapshot.recall([])[0] == {}
     glances = [MODEL_INVOCATION_JOB.glance({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")]
-    assert store.snapshot.settled(glances) == {}
+    assert store.snapshot.recall(glances)[0] == {}
 
 
 def test_a_whole_observation_is_remembered(store: Store) -> None:
