@@ -11,7 +11,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_ARGS ?=
 TEST_ARGS ?=
-SOURCES := poller tests
+BENCH_ARGS ?=
+SOURCES := poller tests benchmarks
 
 .PHONY: help
 help: ## list the targets
@@ -54,6 +55,10 @@ check: $(VENV)/.dev ## lint, types, import layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/hadolint Dockerfile
+
+.PHONY: bench
+bench: $(VENV)/.dev ## measure speed against rivals, in a few minutes (BENCH_ARGS="--runs 3")
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: format
 format: $(VENV)/.dev ## format and fix what can be fixed

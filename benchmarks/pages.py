@@ -1,8 +1,8 @@
 """A lean server of job lists: as little as possible between the client under measurement and its bytes.
 
-It serves `ListModelInvocationJobs` and `GetModelInvocationJob` of a made-up history, with the members that the
-service sends. A page is rendered from its number when it is asked for, so a history of a million jobs costs no
-memory. It runs in a process of its own: what it burns is not the client's.
+It serves `ListModelInvocationJobs` and `GetModelInvocationJob` of a made-up history, with the members that
+the service sends. A page is rendered when it is asked for, so a history of a million jobs costs no memory. It
+runs in a process of its own: what it burns is not the client's.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class History:
             '"modelId":"arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-haiku-20240307-v1:0",'
             '"roleArn":"arn:aws:iam::123456789012:role/batch-inference",'
             f'"status":"{"InProgress" if running else "Completed"}",'
-            f'"submitTime":"{_iso(submitted)}","lastModifiedTime":"{_iso(submitted if running else ended)}",{end}'
-            f'"inputDataConfig":{{"s3InputDataConfig":{{"s3InputFormat":"JSONL","s3Uri":"s3://bucket/input/{number}"}}}},'
+            f'"submitTime":"{_iso(submitted)}",'
+            f'"lastModifiedTime":"{_iso(submitted if running else ended)}",{end}'
+            '"inputDataConfig":{"s3InputDataConfig":{"s3InputFormat":"JSONL",'
+            f'"s3Uri":"s3://bucket/input/{number}"}}}},'
             '"outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://bucket/output/"}},'
             f'"timeoutDurationInHours":24,"jobExpirationTime":"{_iso(submitted + timedelta(hours=24))}"}}'
         )

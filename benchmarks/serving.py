@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     """Request target and body in, body of the answer out; must be picklable."""
 
 
+def no_answer(_target: str, _body: bytes) -> bytes:
+    """A receiver's answer: 200, and nothing else."""
+    return b""
+
+
 class _Protocol(asyncio.Protocol):
     """HTTP/1.1 with keep-alive and content-length, and nothing else."""
 

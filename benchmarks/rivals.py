@@ -1,0 +1,57 @@
+"""The code that a good engineer would write without this project."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+import boto3
+import requests
+from standardwebhooks import Webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poller.model import Event
+
+
+def list_everything() -> int:
+    """Paginate the batch jobs with plain boto3, and do nothing with them; returns how many."""
+    client = boto3.client("bedrock")
+    pages = client.get_paginator("list_model_invocation_jobs").paginate(maxResults=1000)
+    found = sum(len(page["invocationJobSummaries"]) for page in pages)
+    client.close()
+    return found
+
+
+def post_with_aiohttp(url: str, events: Sequence[Event], concurrency: int) -> None:
+    """Post every body over kept connections; unsigned, stores nothing, tries once."""
+
+    async def main() -> None:
+        waiting = iter(events)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
+
+            async def work() -> None:
+                for event in waiting:
+                    async with session.post(url, data=event.body) as response:
+                        await response.read()
+
+            await asyncio.gather(*(work() for _ in range(concurrency)))
+
+    asyncio.run(main())
+
+
+def post_with_requests(url: str, events: Sequence[Event], secret: str) -> None:
+    """Sign and post every body in a loop over one kept connection; stores nothing, tries once."""
+    webhook = Webhook(secret)
+    with requests.Session() as session:
+        for event in events:
+            now = datetime.now(UTC)
+            headers = {
+                "webhook-id": event.id,
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": webhook.sign(event.id, now, event.body.decode()),
+            }
+            session.post(url, data=event.body, headers=headers, timeout=10).raise_for_status()
