@@ -36,6 +36,7 @@ REDACTED = "[redacted]"
 """What stands in a message where a secret stood."""
 
 _TEMPORARY = frozenset({408, 425, 429})
+_SIGNATURE = re.compile(r"v1(?:,|%2[Cc])(?:[A-Za-z0-9+/=]|%[0-9A-Fa-f]{2}|\\/){40,}")
 _SECONDS = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 
 
@@ -127,12 +128,15 @@ def excerpt_of(body: bytes, secrets: Iterable[str] = ()) -> str:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace every secret in `text`, also where it stands percent-encoded or escaped for JSON or HTML."""
+    """Replace every secret in `text`, also where it stands percent-encoded or escaped for JSON or HTML.
+
+    Signatures are replaced by their form, because a receiver may echo that of an earlier attempt.
+    """
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     # Longest first: where one secret is a part of another, none of the longer one is left over.
     for form in sorted(forms, key=lambda form: (-len(form), form)):
         text = text.replace(form, REDACTED)
-    return text
+    return _SIGNATURE.sub(REDACTED, text)
 
 
 def _forms(secret: str) -> set[str]:

@@ -158,3 +158,11 @@ def test_only_some_failures_wait_for_the_receiver() -> None:
     assert refused.retry_after is None
     assert limited.retry_after == 5.0
     assert limited.reason is DeliveryReason.RATE_LIMITED
+
+
+@pytest.mark.parametrize("written", ["v1,{}", "v1%2C{}", '{{"webhook-signature":"v1,{}"}}'])
+def test_a_signature_of_another_attempt_is_redacted_by_its_form(written: str) -> None:
+    """Nobody remembers what was signed a minute ago, and a receiver may still show it."""
+    signature = "E2WyokQliXpfxCXCdAi1aNWGlYrSK9wsRSJdNV36cf8="
+    assert signature[:20] not in redact(written.format(signature), [])
+    assert redact("v1,short and v2", []) == "v1,short and v2"
