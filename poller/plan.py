@@ -8,13 +8,15 @@ minus an overlap, never from the local clock.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
 PAGE_SIZE = 1000
@@ -81,7 +83,7 @@ def choose(
     *,
     narrow: ScanPlan,
     open_jobs: Sequence[OpenJob],
-    page_edges: Sequence[datetime],
+    page_edges: Iterable[datetime],
     page_cost: float = 1.0,
     get_cost: float = 1.0,
 ) -> ScanPlan:
@@ -93,8 +95,8 @@ def choose(
     Args:
         narrow: The narrowest plan allowed.
         open_jobs: The snapshot's open jobs.
-        page_edges: When the 1000th, 2000th, … newest known job was submitted, newest first; may stop where
-            a listing would cost more than the narrow plan's Gets.
+        page_edges: When the 1000th, 2000th, … newest known job was submitted, newest first. Taken one at a
+            time, and none beyond the page at which every plan costs too much: history is not looked at.
         page_cost: What a page costs.
         get_cost: What a Get costs.
 
@@ -104,26 +106,23 @@ def choose(
     if narrow.since is None or not narrow.gets:
         return narrow
     jobs = _by_age(open_jobs)
-    edges = sorted(page_edges)
-
-    def cost(plan: ScanPlan, since: datetime) -> float:
-        pages = 1 + len(edges) - bisect_right(edges, since)
-        return pages * page_cost + len(plan.gets) * get_cost
-
-    cheapest, lowest = narrow, cost(narrow, narrow.since)
-    for job in reversed(jobs):
-        if job.submitted_at is None or job.submitted_at > narrow.since:
-            continue
-        since = job.submitted_at - MARGIN
-        plan = _from(since, jobs)
-        if (price := cost(plan, since)) < lowest:
-            cheapest, lowest = plan, price
-    return cheapest
-
-
-def pages_worth_counting(narrow: ScanPlan, *, page_cost: float = 1.0, get_cost: float = 1.0) -> int:
-    """How many page edges `choose` can make use of: beyond them the narrow plan's Gets are cheaper."""
-    return int(len(narrow.gets) * get_cost / page_cost)
+    times = [job.submitted_at for job in jobs if job.submitted_at is not None]
+    timeless = len(jobs) - len(times)
+    edges = iter(page_edges)
+    edge = next(edges, None)
+    pages = 1
+    since, lowest = narrow.since, math.inf
+    older = reversed(times[: bisect_right(times, narrow.since)])
+    for cutoff in chain([narrow.since], (submitted - MARGIN for submitted in older)):
+        while edge is not None and edge > cutoff and pages * page_cost < lowest:
+            pages += 1
+            edge = next(edges, None)
+        if pages * page_cost >= lowest:
+            break
+        cost = pages * page_cost + (timeless + bisect_right(times, cutoff)) * get_cost
+        if cost < lowest:
+            since, lowest = cutoff, cost
+    return narrow if since == narrow.since else _from(since, jobs)
 
 
 def _by_age(open_jobs: Sequence[OpenJob]) -> list[OpenJob]:

@@ -17,7 +17,6 @@ from poller.plan import (
     choose,
     full_scan,
     narrowest,
-    pages_worth_counting,
 )
 
 if TYPE_CHECKING:
@@ -53,10 +52,10 @@ class Service:
         shown = sum(count for at, count in self.ended if minute(at) > since)
         return shown + sum(job.submitted_at is not None and job.submitted_at > since for job in jobs)
 
-    def calls(self, since: datetime, jobs: list[OpenJob]) -> int:
+    def cost(self, since: datetime, jobs: list[OpenJob], costs: tuple[int, int] = (1, 1)) -> int:
         """What a cutoff costs: its pages, a full last one followed by an empty one, and the Gets."""
         older = sum(job.submitted_at is None or job.submitted_at <= since for job in jobs)
-        return 1 + self.listed(since, jobs) // PAGE_SIZE + older
+        return costs[0] * (1 + self.listed(since, jobs) // PAGE_SIZE) + costs[1] * older
 
     def edges(self, jobs: list[OpenJob]) -> list[datetime]:
         """When every thousandth job from the newest back was submitted."""
@@ -70,26 +69,36 @@ overlaps = st.integers(0, 600).map(lambda minutes: timedelta(minutes=minutes))
 marks = st.integers(-3000, 60).map(minute)
 
 
-def planned(service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta) -> ScanPlan:
+weights = st.tuples(st.integers(1, 7), st.integers(1, 7))
+
+
+def planned(
+    service: Service,
+    jobs: list[OpenJob],
+    mark: datetime,
+    overlap: timedelta,
+    costs: tuple[int, int] = (1, 1),
+) -> ScanPlan:
     """The plan for a service whose jobs are all known."""
     narrow = narrowest(high_water=mark, overlap=overlap, open_jobs=jobs)
-    edges = service.edges(jobs)[: pages_worth_counting(narrow)]
-    return choose(narrow=narrow, open_jobs=jobs, page_edges=edges)
+    edges = service.edges(jobs)
+    return choose(narrow=narrow, open_jobs=jobs, page_edges=edges, page_cost=costs[0], get_cost=costs[1])
 
 
-@given(services, open_jobs, marks, overlaps)
-def test_no_cutoff_costs_fewer_calls(
-    service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta
+@given(services, open_jobs, marks, overlaps, weights)
+def test_no_cutoff_costs_less(
+    service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta, costs: tuple[int, int]
 ) -> None:
     """Brute force over every cutoff that tells two jobs apart never finds a cheaper one."""
-    plan = planned(service, jobs, mark, overlap)
+    plan = planned(service, jobs, mark, overlap, costs)
     latest = narrowest(high_water=mark, overlap=overlap, open_jobs=jobs).since
     assert plan.since is not None
     assert latest is not None
     times = [minute(at) for at, _ in service.ended] + [job.submitted_at for job in jobs if job.submitted_at]
     around = [time + step for time in times for step in (-MARGIN, timedelta(0), MARGIN)]
     cutoffs = [latest, *(cutoff for cutoff in around if cutoff <= latest)]
-    assert service.calls(plan.since, jobs) == min(service.calls(cutoff, jobs) for cutoff in cutoffs)
+    cheapest = min(service.cost(cutoff, jobs, costs) for cutoff in cutoffs)
+    assert service.cost(plan.since, jobs, costs) == cheapest
 
 
 @given(services, open_jobs, marks, overlaps)
@@ -170,7 +179,24 @@ def test_with_nothing_open_one_page_is_asked_for() -> None:
     """The window begins at the newest submission less the overlap."""
     plan = narrowest(high_water=minute(60), overlap=OVERLAP, open_jobs=[])
     assert plan == ScanPlan(since=minute(50))
-    assert pages_worth_counting(plan) == 0
+    edges = iter([minute(0)])
+    assert choose(narrow=plan, open_jobs=[], page_edges=edges) == plan
+    assert list(edges) == [minute(0)]
+
+
+@given(services, open_jobs, marks, overlaps)
+def test_history_is_read_no_further_than_a_plan_may_cost(
+    service: Service, jobs: list[OpenJob], mark: datetime, overlap: timedelta
+) -> None:
+    """At most one edge for each call of the plan chosen, and as many as the narrow window needs."""
+    narrow = narrowest(high_water=mark, overlap=overlap, open_jobs=jobs)
+    assert narrow.since is not None
+    edges = service.edges(jobs)
+    unread = iter(edges)
+    plan = choose(narrow=narrow, open_jobs=jobs, page_edges=unread)
+    assert plan.since is not None
+    needed = sum(edge > narrow.since for edge in edges) + 1
+    assert len(edges) - len(list(unread)) <= max(needed, service.cost(plan.since, jobs))
 
 
 def test_many_old_open_jobs_are_listed_rather_than_got() -> None:

@@ -165,6 +165,8 @@ class Parts:
                 overlap=poll.overlap,
                 full_scan_interval=poll.full_scan_interval,
                 emit_first_scan=poll.first_scan == "emit",
+                page_cost=poll.page_cost,
+                get_cost=poll.get_cost,
                 gets=self._budget if bounded else unlimited,
             ),
             route=self.router,

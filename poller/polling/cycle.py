@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from poller.errors import AwsError, AwsReason
-from poller.plan import ScanPlan, choose, full_scan, narrowest, pages_worth_counting
+from poller.plan import ScanPlan, choose, full_scan, narrowest
 from poller.polling.ahead import one_ahead
 from poller.polling.scan import Report, Scan, Tools
 
@@ -40,6 +40,8 @@ class Rules:
     overlap: timedelta
     full_scan_interval: timedelta
     emit_first_scan: bool = False
+    page_cost: float = 1.0
+    get_cost: float = 1.0
     gets: Callable[[Target], int] = unlimited
 
 
@@ -154,6 +156,10 @@ class Cycle:
         if due or not claim.baselined or claim.high_water is None:
             return full_scan()
         narrow = narrowest(high_water=claim.high_water, overlap=self._rules.overlap, open_jobs=open_jobs)
-        pages = pages_worth_counting(narrow)
-        edges = self._ledger.page_edges(claim.target, pages) if pages else ()
-        return choose(narrow=narrow, open_jobs=open_jobs, page_edges=edges)
+        return choose(
+            narrow=narrow,
+            open_jobs=open_jobs,
+            page_edges=self._ledger.page_edges(claim.target),
+            page_cost=self._rules.page_cost,
+            get_cost=self._rules.get_cost,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from poller.model import Job, Known, Target
@@ -37,8 +37,8 @@ class Ledger(Protocol):
     def open_jobs(self, target: Target) -> list[OpenJob]:
         """The open jobs."""
 
-    def page_edges(self, target: Target, pages: int) -> Sequence[datetime]:
-        """When the last job of each of the newest pages was submitted."""
+    def page_edges(self, target: Target) -> Iterator[datetime]:
+        """When the last job of each full page was submitted, newest first."""
 
     def record(
         self, claim: Claim, observations: Sequence[Observation], *, seen: Collection[str] = ()

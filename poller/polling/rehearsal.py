@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from poller.model import Job, Known, Target
@@ -51,9 +51,9 @@ class Rehearsal:
         """The snapshot's open jobs."""
         return self._snapshot.open_jobs(target)
 
-    def page_edges(self, target: Target, pages: int) -> Sequence[datetime]:
+    def page_edges(self, target: Target) -> Iterator[datetime]:
         """The snapshot's edges."""
-        return self._snapshot.page_edges(target, pages)
+        return self._snapshot.page_edges(target)
 
     def record(
         self,

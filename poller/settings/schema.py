@@ -63,6 +63,12 @@ class PollSettings(Section):
     `emit` sends an event for each, however old."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """How many targets may be polled at once, in threads. More helps only with many targets."""
+    page_cost: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """What listing a page of up to 1000 jobs weighs when a poll is planned, against `get_cost`. The plan with
+    the least weight is taken; with equal weights that is the one with the fewest API calls."""
+    get_cost: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """What a Get of one job weighs when a poll is planned. Raise it where the quota for Gets is the scarcer
+    one: listings then reach further back."""
 
     @field_validator("idle_interval", "full_scan_interval")
     @classmethod

@@ -24,7 +24,7 @@ from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, jobs, targets, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from poller.model import Change, Event
@@ -199,12 +199,21 @@ class Snapshot:
             rows = connection.execute(statement).all()
         return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
 
-    def page_edges(self, target: Target, pages: int) -> list[datetime]:
-        """When the last job of each of the newest `pages` pages was submitted, newest first.
+    def page_edges(self, target: Target) -> Iterator[datetime]:
+        """When the last job of each full page of known jobs was submitted, newest first.
 
-        Pages as the list operations would give them, filled with the known jobs of the target; the last one
-        is left out if it is not full.
+        Pages as the list operations would give them, filled with the known jobs of the target. Read as far
+        as they are asked for, some pages at a time.
         """
+        given, pages = 0, 1
+        while True:
+            edges = self._newest_edges(target, pages)
+            yield from edges[given:]
+            if len(edges) < pages:
+                return
+            given, pages = pages, 2 * pages
+
+    def _newest_edges(self, target: Target, pages: int) -> list[datetime]:
         newest = (
             sa.select(jobs.c.submitted_at)
             .where(jobs.c.target_id == target.id, jobs.c.submitted_at.is_not(None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,33 @@ def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Sim
         for sink in ("old", "new")
     }
     assert owed == {"old": 1, "new": 0}
+
+
+@pytest.mark.parametrize(
+    ("weights", "operations"),
+    [
+        ({}, ["ListModelInvocationJobs", "GetModelInvocationJob"]),
+        ({"POLL__GET_COST": "2.5"}, ["ListModelInvocationJobs", "ListModelInvocationJobs"]),
+        (
+            {"POLL__GET_COST": "2.5", "POLL__PAGE_COST": "3"},
+            ["ListModelInvocationJobs", "GetModelInvocationJob"],
+        ),
+    ],
+)
+def test_the_weights_decide_whether_an_old_job_is_listed_or_got(
+    parts: Callable[..., Parts], simulator: Simulator, weights: dict[str, str], operations: list[str]
+) -> None:
+    """One open job behind more than a page of younger ended ones: a page more, or a Get."""
+    now = datetime.now(UTC)
+    simulator.submit_batch(submitted_at=now - timedelta(hours=2), script=OPEN)
+    for second in range(1100):
+        at = now - timedelta(hours=1, seconds=second)
+        simulator.submit_batch(submitted_at=at, script=[("Submitted", 0), ("Completed", 1)])
+    for _ in range(2):
+        simulator.requests.clear()
+        built = parts(TARGETS='[{"name": "a", "kinds": ["model_invocation_job"]}]', **weights)
+        asyncio.run(run_once(built, drain=False))
+    assert [request.operation for request in simulator.requests] == operations
 
 
 def running(daemon: Daemon, during: Callable[[], Any]) -> None:

@@ -243,13 +243,20 @@ def test_open_jobs_come_oldest_first(store: Store) -> None:
 
 
 def test_page_edges_are_where_the_newest_pages_end(store: Store) -> None:
-    """Every thousandth job from the newest back, of this target alone, at most as many as asked for."""
-    store.record(*(silent(job(number, "Completed", minute=number)) for number in range(2500)))
+    """Every thousandth job from the newest back, of this target alone."""
+    store.record(*(silent(job(number, "Completed", minute=number)) for number in range(4500)))
     store.record(silent(job(9000, minute=None)))
-    newest = [START + timedelta(minutes=2500 - 1000), START + timedelta(minutes=2500 - 2000)]
-    assert store.snapshot.page_edges(TARGET, 5) == newest
-    assert store.snapshot.page_edges(TARGET, 1) == newest[:1]
-    assert store.snapshot.page_edges(OTHER, 5) == []
+    edges = [START + timedelta(minutes=4500 - 1000 * page) for page in (1, 2, 3, 4)]
+    assert list(store.snapshot.page_edges(TARGET)) == edges
+    assert list(store.snapshot.page_edges(OTHER)) == []
+
+
+def test_page_edges_are_read_as_far_as_they_are_asked_for(store: Store) -> None:
+    """Whoever needs one page edge costs the database one page, however long the history."""
+    store.record(*(silent(job(number, "Completed", minute=number)) for number in range(2500)))
+    with store.explained() as steps:
+        assert next(store.snapshot.page_edges(TARGET)) == START + timedelta(minutes=1500)
+    assert sum(step.startswith("SEARCH jobs") for step in steps) == 1
 
 
 def test_misses_are_counted_until_the_job_is_seen(store: Store) -> None:
@@ -349,7 +356,7 @@ def test_finding_the_open_jobs_does_not_read_the_ended_ones(store: Store) -> Non
         store.snapshot.open_jobs(TARGET)
     assert steps[0] == "SEARCH jobs USING INDEX jobs_open (target_id=? AND terminal=? AND gone=?)"
     with store.explained() as steps:
-        store.snapshot.page_edges(TARGET, 1)
+        list(store.snapshot.page_edges(TARGET))
     assert "SEARCH jobs USING COVERING INDEX jobs_submitted (target_id=? AND submitted_at>?)" in steps
     assert not any(step.startswith("SCAN jobs") for step in steps)
     with store.explained() as steps:
