@@ -26,6 +26,14 @@ def list_everything() -> int:
     return found
 
 
+def get_each(arns: Sequence[str]) -> list[str]:
+    """Get every open job with plain boto3, one by one; returns their statuses."""
+    client = boto3.client("bedrock")
+    statuses = [str(client.get_model_invocation_job(jobIdentifier=arn)["status"]) for arn in arns]
+    client.close()
+    return statuses
+
+
 def post_with_aiohttp(url: str, events: Sequence[Event], concurrency: int) -> None:
     """Post every body over kept connections; unsigned, stores nothing, tries once."""
 

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
-from contextlib import contextmanager
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-    Answer = Callable[[str, bytes], bytes]
-    """Request target and body in, body of the answer out; must be picklable."""
+    Answer = Callable[[str, bytes], bytes | None]
+    """Request target and body in, body of the answer out, or none at all; must be picklable."""
 
 
 def no_answer(_target: str, _body: bytes) -> bytes:
     """A receiver's answer: 200, and nothing else."""
     return b""
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """A receiver's answer, which notes when each event came; `/control/arrivals` tells."""
+
+    _came: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def __call__(self, target: str, body: bytes) -> bytes:
+        """Take one event, or tell of all."""
+        if target != "/control/arrivals":
+            self._came.append((time.monotonic(), body))
+            return b""
+        told = []
+        for moment, event in self._came:
+            data = json.loads(event)["data"]
+            told.append((data["job_arn"], data["status"], moment))
+        return json.dumps(told).encode()
+
+
+def ask(url: str, name: str) -> Any:
+    """Call one of a server's control paths."""
+    with closing(HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+        connection.request("GET", f"/control/{name}")
+        return json.loads(connection.getresponse().read())
 
 
 class _Protocol(asyncio.Protocol):
@@ -46,6 +76,8 @@ class _Protocol(asyncio.Protocol):
             target = self._buffer.split(b" ", 2)[1].decode()
             body = self._answer(target, self._buffer[end + 4 : end + 4 + length])
             self._buffer = self._buffer[end + 4 + length :]
+            if body is None:
+                continue
             date = format_datetime(datetime.now(UTC), usegmt=True)
             answer = (
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-amzn-requestid: bench\r\n"

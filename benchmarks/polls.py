@@ -1,0 +1,76 @@
+"""Polls with the product's own parts, put together as `bedrock-poller once` does."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Self
+
+from benchmarks.processes import environment
+from poller.app import Parts, load_settings
+from poller.app.gauges import StoreGauges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from poller.polling import Report
+
+KIND = "model_invocation_job"
+_TARGETS = [{"name": "bench", "regions": ["us-east-1"], "kinds": [KIND]}]
+_MOST_REQUESTS = 1000
+"""A second, the most that can be configured: loopback has no quota to protect."""
+
+
+def configuration(store: Path, sections: Mapping[str, object], *, lease: str = "15s") -> dict[str, str]:
+    """Environment variables that configure one target, a store, and whatever else is given."""
+    given = {
+        "store": {"url": f"sqlite:///{store}", "lease": lease},
+        "targets": _TARGETS,
+        "aws": {"requests_per_second": _MOST_REQUESTS},
+        "web": {"listen": "127.0.0.1:0"},
+        **sections,
+    }
+    return {f"BEDROCK_POLLER_{name.upper()}": json.dumps(value) for name, value in given.items()}
+
+
+class Poller:
+    """The program in this process, with one target.
+
+    Args:
+        url: Where Bedrock is served; every client made from now on in this process goes there.
+        store: The store's file; made if it is not there.
+        sections: Further sections of the configuration.
+    """
+
+    def __init__(self, url: str, store: Path, **sections: object) -> None:
+        os.environ |= environment(url)
+        self.parts = Parts(load_settings(None, configuration(store, sections)))
+        self.parts.open_store()
+        (self.target,) = self.parts.targets
+        self._cycle = self.parts.cycle()
+        self._gauges = StoreGauges(
+            self.parts.metrics, self.parts.snapshot, self.parts.outbox, self.parts.settings.sinks
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.parts.close()
+
+    def poll(self) -> Report:
+        """Poll the target once.
+
+        Raises:
+            AwsError: It could not be seen whole.
+        """
+        report = self._cycle.poll(self.target)
+        if report.failure is not None:
+            raise report.failure
+        return report
+
+    def refresh(self) -> None:
+        """Bring the gauges up to date, as the daemon does after a poll."""
+        self._gauges.refresh_jobs()
+        self._gauges.refresh_outbox()
