@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
+SWEEP_ARGS ?= --stride 7
 SOURCES := poller tests benchmarks
 
 .PHONY: help
@@ -45,8 +47,12 @@ demo: $(VENV)/.runtime ## see it work, without AWS (DEMO_ARGS="--for 20s --jobs 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests and check the coverage floors (TEST_ARGS="-k webhook")
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report= $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report= $(or $(TEST_ARGS),-m "not long")
 	@$(if $(TEST_ARGS),,$(BIN)/python tests/coverage_floors.py)
+
+.PHONY: test-long
+test-long: $(VENV)/.dev ## run the tests that take longest: sweeps, a storm, the benchmark in small
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(TEST_ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## lint, types, import layers
@@ -56,9 +62,21 @@ check: $(VENV)/.dev ## lint, types, import layers
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/hadolint Dockerfile
 
+.PHONY: audit
+audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licences
+	@$(BIN)/python tests/audit.py
+
 .PHONY: bench
 bench: $(VENV)/.dev ## measure speed against rivals, in a few minutes (BENCH_ARGS="--runs 3")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.dev ## a random storm against the daemon (CHAOS_ARGS="--for 10m --seed 7")
+	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
+
+.PHONY: sweep
+sweep: $(VENV)/.dev ## kill it, or make it fail, at every 7th step (SWEEP_ARGS="--stride 1" for every one)
+	@$(BIN)/python -m tests.chaos.sweep $(SWEEP_ARGS)
 
 .PHONY: format
 format: $(VENV)/.dev ## format and fix what can be fixed

@@ -29,6 +29,7 @@ POLL_REASONS = (*AwsReason, "store", "lease_lost", "internal")
 DELIVERY_STATES = ("pending", "dead")
 SCANS = ("window", "full")
 ITEM_REASONS = ("type", "arn", "status")
+RETAINED = ("events", "deliveries", "dead_letters")
 
 
 class Metrics:
@@ -102,6 +103,9 @@ class Metrics:
             "When the oldest pending delivery was recorded; 0 if there is none.",
             "sink",
         )
+        self.retention_removed = self._counter(
+            "retention_removed", "Rows removed because their retention had run out.", "what"
+        )
         self.sink_parked = self._gauge("sink_parked", "1 while a sink is parked.", "sink")
         self.reload_successful = self._gauge(
             "config_last_reload_successful", "1 if the configuration was last read without a problem."
@@ -134,6 +138,8 @@ class Metrics:
             self.scans.labels(scan)
         for reason in ITEM_REASONS:
             self.quarantined.labels(reason)
+        for what in RETAINED:
+            self.retention_removed.labels(what)
         for sink in sinks:
             self._prepare_sink(sink)
 

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from poller import __version__
 from poller.errors import AwsReason, DeliveryReason
-from poller.metrics import DELIVERY_STATES, ITEM_REASONS, POLL_REASONS, SCANS, Metrics
+from poller.metrics import DELIVERY_STATES, ITEM_REASONS, POLL_REASONS, RETAINED, SCANS, Metrics
 from poller.model import Target
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def test_series_that_are_predictable_exist_from_the_start(prepared: Metrics) -> 
         assert shown[(f"{PREFIX}scans_total", scan)] == 0
     for item in ITEM_REASONS:
         assert shown[(f"{PREFIX}items_quarantined_total", item)] == 0
+    for what in RETAINED:
+        assert shown[(f"{PREFIX}retention_removed_total", what)] == 0
     assert shown[(f"{PREFIX}targets",)] == 2
     assert shown[(f"{PREFIX}build_info", __version__)] == 1
 

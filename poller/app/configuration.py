@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -14,6 +15,7 @@ from poller.errors import ConfigError
 from poller.kinds import KINDS
 from poller.settings.loading import load
 from poller.settings.schema import configuration
+from poller.settings.secrets import parts_of, watch_exposed
 from poller.sinks import registry
 
 if TYPE_CHECKING:
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.settings.schema import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """A secret file that every user of the machine can read, with its mode: `0644`."""
+
+    file: Path
+    mode: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return f"chmod 600 {shlex.quote(str(self.file))}"
 
 
 def statuses() -> dict[str, frozenset[str]]:
@@ -39,26 +54,34 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     Raises:
         ConfigError: With every problem at once, those of third parties' sinks included.
     """
+    return load_with_warnings(path, environ)[0]
+
+
+def load_with_warnings(
+    path: Path | None, environ: Mapping[str, str] = os.environ
+) -> tuple[Settings, list[Exposed]]:
+    """As `load_settings`, and say which secret files every user of the machine can read.
+
+    Raises:
+        ConfigError: As `load_settings`.
+    """
     broken = registry.problems()
     try:
-        settings = load(path, sink_types=registry.settings_types(), kinds=statuses(), environ=environ)
+        with watch_exposed() as exposed:
+            settings = load(path, sink_types=registry.settings_types(), kinds=statuses(), environ=environ)
     except ConfigError as error:
         raise ConfigError([*error.problems, *broken]) from None
     if broken:
         raise ConfigError(broken)
     logs.conceal(_secrets(settings))
-    return settings
+    return settings, [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
 
 
 def _secrets(value: object) -> Iterator[str]:
     """Every secret that stands in the configuration; those in files are concealed when they are read."""
     match value:
         case SecretStr():
-            text = value.get_secret_value()
-            yield text
-            # An address is secret because of what may stand in it; logged alone, that part is no less so.
-            if "://" in text:
-                yield urlsplit(text).password or ""
+            yield from parts_of(value.get_secret_value())
         case BaseModel():
             for name in type(value).model_fields:
                 yield from _secrets(getattr(value, name))

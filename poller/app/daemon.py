@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
 from poller.app.gauges import StoreGauges
+from poller.app.retention import Retention
 from poller.errors import StoreError
 from poller.polling import PollScheduler
 from poller.store.browse import Browser
@@ -182,15 +182,13 @@ class Daemon:
             await asyncio.sleep(_GAUGES_SECONDS)
 
     async def _keep_retention(self) -> None:
-        retention = self.parts.settings.store.retention.total_seconds()
+        parts = self.parts
+        retention = Retention(
+            parts.outbox, parts.metrics, older_than=parts.settings.store.retention.total_seconds()
+        )
         while True:
-            began = time.monotonic()
             try:
-                removed = 0
-                while batch := await asyncio.to_thread(self.parts.outbox.prune, older_than=retention):
-                    removed += batch
-                if removed:
-                    _log.info("retention.pruned", events=removed, seconds=round(time.monotonic() - began, 3))
+                await asyncio.to_thread(retention.keep)
             except StoreError as error:
                 _log.error("retention.failed", error=str(error))
             await asyncio.sleep(_PRUNE_SECONDS)

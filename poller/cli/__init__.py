@@ -1,14 +1,16 @@
 """The command line: parses, calls the layers below, prints, and turns failures into exit codes.
 
 0 is done, 1 is failed, 2 is wrong use or a wrong configuration. Commands import what they need when they run,
-so that `version` and `--help` answer at once.
+so that `--help` answers soon and `version` at once.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
+import traceback
 
-from poller.cli.program import program
+from poller.cli import version
 from poller.errors import ConfigError, PollerError
 
 _GLOBAL = ("--config", "--log-level", "--log-format")
@@ -16,6 +18,7 @@ _GLOBAL = ("--config", "--log-level", "--log-format")
 
 def main() -> None:
     """Run the command line and exit."""
+    threading.excepthook = lambda crash: _say(crash.exc_value) if crash.exc_value else None
     sys.exit(run(sys.argv[1:]))
 
 
@@ -25,6 +28,12 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
+    if arguments == ["version"]:
+        # Scripts ask for it all the time; the parser alone takes longer to import than everything else.
+        print(version.LINE)
+        return 0
+    from poller.cli.program import program
+
     try:
         program(hoist(arguments), prog_name="bedrock-poller")
     except ConfigError as error:
@@ -36,7 +45,17 @@ def run(arguments: list[str]) -> int:
         return 1
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
+    except Exception as error:  # noqa: BLE001 - a mistake of ours
+        _say(error)
+        return 1
     return 0
+
+
+def _say(error: BaseException) -> None:
+    """Print a traceback as Python does, without the secrets that may be in it."""
+    from poller import logs
+
+    print(logs.strike("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def hoist(arguments: list[str]) -> list[str]:

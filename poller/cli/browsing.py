@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,7 +15,8 @@ from poller.store import Database
 from poller.store.browse import Browser, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from poller.cli.context import Context
     from poller.store.browse import Row
@@ -25,12 +27,28 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "events": ("id", "status", "previous_status", "job_arn", "recorded_at"),
     "deliveries": ("id", "sink", "state", "attempts", "event_id", "due_at", "reason"),
 }
-_KEYS = {"targets": "id", "jobs": "arn", "events": "id", "deliveries": "id"}
+_KEYS = {"targets": "id", "jobs": "arn", "events": "id"}
 
 
-def list_rows(context: Context, what: str, *, output: str, limit: int, equal: dict[str, str | None]) -> None:
+def list_rows(
+    context: Context,
+    what: str,
+    *,
+    output: str,
+    limit: int,
+    equal: dict[str, str | None],
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> None:
     """Print rows, newest first."""
-    rows = _read(context, what, Selection(limit=limit, equal=equal))
+    selection = Selection(
+        limit=limit,
+        equal=equal,
+        since=None if since is None else since.timestamp(),
+        until=None if until is None else until.timestamp(),
+    )
+    with _browser(context) as browser:
+        rows = _reads(browser)[what](selection)
     if output == "json":
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -41,7 +59,7 @@ def list_rows(context: Context, what: str, *, output: str, limit: int, equal: di
         if what == "events":
             data = row["event"]["data"]
             shown |= {"status": data["status"], "previous_status": data["previous_status"]}
-        table.add_row(*(_text(shown[column]) for column in columns))
+        table.add_row(*(printable(shown[column]) for column in columns))
     # A table is read by eyes or by cut(1); neither likes lines broken to the width of a terminal.
     Console(width=None if Console().is_terminal else 240).print(table)
 
@@ -52,29 +70,37 @@ def show_row(context: Context, what: str, key: str) -> None:
     Raises:
         PollerError: There is no such row.
     """
-    rows = _read(context, what, Selection(limit=1, equal={_KEYS[what]: key}))
-    if not rows:
+    with _browser(context) as browser:
+        if what == "deliveries":
+            found = browser.delivery(int(key)) if key.isascii() and key.isdigit() else None
+        else:
+            selection = Selection(limit=1, equal={_KEYS[what]: key})
+            found = next(iter(_reads(browser)[what](selection)), None)
+    if found is None:
         raise PollerError(f"there is no {key} among the {what}")
-    typer.echo(json.dumps(rows[0], indent=2))
+    typer.echo(json.dumps(found, indent=2))
 
 
-def _read(context: Context, what: str, selection: Selection) -> Sequence[Row]:
+@contextmanager
+def _browser(context: Context) -> Iterator[Browser]:
     settings = context.settings()
     database = Database(settings.store.url.get_secret_value())
     try:
         database.require()
-        browser = Browser(database)
-        read: dict[str, Callable[[Selection], list[Row]]] = {
-            "targets": browser.targets,
-            "jobs": browser.jobs,
-            "events": browser.events,
-            "deliveries": browser.deliveries,
-        }
-        return read[what](selection)
+        yield Browser(database)
     finally:
         database.close()
 
 
-def _text(value: Any) -> str:
-    # What came from the service may hold control characters that would act on a terminal.
+def _reads(browser: Browser) -> dict[str, Callable[[Selection], list[Row]]]:
+    return {
+        "targets": browser.targets,
+        "jobs": browser.jobs,
+        "events": browser.events,
+        "deliveries": browser.deliveries,
+    }
+
+
+def printable(value: Any) -> str:
+    """Write a value without control characters: what came from the service might act on a terminal."""
     return "" if value is None else "".join(char if char.isprintable() else "?" for char in str(value))

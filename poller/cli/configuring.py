@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from poller.app.configuration import load_settings, settings_model
+from poller.app.configuration import load_settings, load_with_warnings, settings_model
 from poller.app.permissions import daemon_policy, member_policy
 from poller.envelope import schema as event_schema
 from poller.settings.reference import json_schema
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def check(context: Context) -> None:
     """Say that the configuration is right; loading it raises if it is not."""
-    settings = load_settings(context.config)
+    settings, exposed = load_with_warnings(context.config)
+    for each in exposed:
+        what = f"holds a secret, and every user of this machine can read it (mode {each.mode})"
+        typer.echo(f"warning: {each.file} {what}; {each.remedy}", err=True)
     where = context.config or "no file, the defaults and the environment"
     counts = f"{len(settings.targets)} targets, {len(settings.sinks)} sinks, {len(settings.routes)} routes"
     typer.echo(f"{where}: no problems ({counts})")

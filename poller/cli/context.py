@@ -26,16 +26,24 @@ class Context:
     level: str | None = None
     form: str | None = None
 
-    def settings(self) -> Settings:
+    def settings(self, *, starting: bool = False) -> Settings:
         """Read the configuration and set up logging by it.
+
+        Args:
+            starting: Also log what is no mistake and yet a risk.
 
         Raises:
             ConfigError: With every problem at once.
         """
-        from poller.app.configuration import load_settings
+        from poller import logs
+        from poller.app.configuration import load_with_warnings
 
-        settings = load_settings(self.config)
+        settings, exposed = load_with_warnings(self.config)
         self.logging(settings.log.level, settings.log.format)
+        for each in exposed if starting else ():
+            logs.get(__name__).warning(
+                "secret_file.exposed", file=str(each.file), mode=each.mode, remedy=each.remedy
+            )
         return settings
 
     def logging(self, level: str = "info", form: str | None = None) -> None:

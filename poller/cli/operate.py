@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run_daemon(context: Context) -> None:
     """Run until stopped."""
-    settings = context.settings()
+    settings = context.settings(starting=True)
 
     async def main() -> bool:
         return await Daemon(Parts(settings)).run()
@@ -38,7 +38,7 @@ def run_daemon(context: Context) -> None:
 
 def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
     """Poll once; the exit code says whether every target was seen whole."""
-    settings = context.settings()
+    settings = context.settings(starting=True)
     database = rehearsal_database(settings.store.url.get_secret_value()) if dry_run else None
     parts = Parts(settings, database=database)
     try:

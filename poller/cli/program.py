@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
-from poller import __version__
 from poller.cli.context import Context
-from poller.durations import parse_duration
+from poller.cli.deliveries import deliveries
+from poller.cli.options import LimitOption, Output, OutputOption, context_of
+from poller.cli.options import duration as duration_
+from poller.cli.version import LINE
 
 
 class Level(StrEnum):
@@ -37,31 +39,6 @@ class Which(StrEnum):
     EVENT = "event"
 
 
-def _duration(value: str | timedelta) -> timedelta:
-    try:
-        return value if isinstance(value, timedelta) else parse_duration(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-class State(StrEnum):
-    """What became of a delivery."""
-
-    PENDING = "pending"
-    DONE = "done"
-    DEAD = "dead"
-
-
-class Output(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-_OutputOption = Annotated[Output, typer.Option("--output", help="For people or for programs.")]
-_LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many rows at most.")]
-
 _app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -77,11 +54,10 @@ _sinks = typer.Typer(
 _targets = typer.Typer(no_args_is_help=True, help="Look at what is polled, and when it was last seen whole.")
 _jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of the snapshot.")
 _events = typer.Typer(no_args_is_help=True, help="Look at what happened.")
-_deliveries = typer.Typer(no_args_is_help=True, help="Look at what is owed, was delivered, or was given up.")
 _app.add_typer(_targets, name="targets")
 _app.add_typer(_jobs, name="jobs")
 _app.add_typer(_events, name="events")
-_app.add_typer(_deliveries, name="deliveries")
+_app.add_typer(deliveries, name="deliveries")
 _app.add_typer(_sinks, name="sinks")
 
 
@@ -114,7 +90,7 @@ def run(context: typer.Context) -> None:
     """
     from poller.cli.operate import run_daemon
 
-    run_daemon(_context(context))
+    run_daemon(context_of(context))
 
 
 @_app.command()
@@ -134,7 +110,7 @@ def once(
     """
     from poller.cli.operate import run_one_poll
 
-    raise typer.Exit(run_one_poll(_context(context), dry_run=dry_run, drain=drain))
+    raise typer.Exit(run_one_poll(context_of(context), dry_run=dry_run, drain=drain))
 
 
 @_app.command()
@@ -142,7 +118,7 @@ def demo(
     context: typer.Context,
     duration: Annotated[
         timedelta,
-        typer.Option("--for", parser=_duration, metavar="DURATION", help="How long; `0s` until Ctrl-C."),
+        typer.Option("--for", parser=duration_, metavar="DURATION", help="How long; `0s` until Ctrl-C."),
     ] = timedelta(seconds=60),
     jobs: Annotated[int, typer.Option(min=1, max=100_000, help="Jobs to submit, of both kinds.")] = 50,
     speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster than real jobs.")] = 60.0,
@@ -155,7 +131,7 @@ def demo(
     """
     from poller.cli.trying import run_demo
 
-    raise typer.Exit(run_demo(_context(context), duration=duration, jobs=jobs, speed=speed, seed=seed))
+    raise typer.Exit(run_demo(context_of(context), duration=duration, jobs=jobs, speed=speed, seed=seed))
 
 
 @_app.command()
@@ -180,7 +156,7 @@ def simulate(
     from poller.cli.trying import run_simulator
 
     run_simulator(
-        _context(context),
+        context_of(context),
         host=host,
         port=port,
         jobs=jobs,
@@ -200,7 +176,7 @@ def check_config(context: typer.Context) -> None:
     """
     from poller.cli.configuring import check
 
-    check(_context(context))
+    check(context_of(context))
 
 
 @_app.command()
@@ -230,7 +206,7 @@ def iam_policy(
     """
     from poller.cli.configuring import print_policy
 
-    print_policy(_context(context), member=member)
+    print_policy(context_of(context), member=member)
 
 
 @_app.command()
@@ -238,13 +214,13 @@ def migrate(context: typer.Context) -> None:
     """Bring the store's schema to this version; `run` and `once` do so by themselves."""
     from poller.cli.operate import run_migration
 
-    run_migration(_context(context))
+    run_migration(context_of(context))
 
 
 @_app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(f"bedrock-poller {__version__}")
+    typer.echo(LINE)
 
 
 @_app.command()
@@ -254,7 +230,7 @@ def watch(
     every: Annotated[
         timedelta,
         typer.Option(
-            "--every", parser=_duration, metavar="DURATION", show_default="5s", help="Time between two looks."
+            "--every", parser=duration_, metavar="DURATION", show_default="5s", help="Time between two looks."
         ),
     ] = timedelta(seconds=5),
 ) -> None:
@@ -265,7 +241,7 @@ def watch(
     """
     from poller.cli.watching import follow
 
-    raise typer.Exit(follow(_context(context), arn, every=every.total_seconds()))
+    raise typer.Exit(follow(context_of(context), arn, every=every.total_seconds()))
 
 
 @_sinks.command("list")
@@ -273,7 +249,7 @@ def sinks_list(context: typer.Context) -> None:
     """List the configured sinks: type, what is owed to each, and whether it is parked."""
     from poller.cli.sinking import list_sinks
 
-    list_sinks(_context(context))
+    list_sinks(context_of(context))
 
 
 @_sinks.command("test")
@@ -284,7 +260,7 @@ def sinks_test(context: typer.Context, name: Annotated[str, typer.Argument(help=
     """
     from poller.cli.sinking import test_sink
 
-    raise typer.Exit(test_sink(_context(context), name))
+    raise typer.Exit(test_sink(context_of(context), name))
 
 
 @_sinks.command("unpark")
@@ -294,17 +270,17 @@ def sinks_unpark(
     """Resume a sink that was parked because its receiver said that it is gone; its events were kept."""
     from poller.cli.sinking import unpark_sink
 
-    raise typer.Exit(unpark_sink(_context(context), name))
+    raise typer.Exit(unpark_sink(context_of(context), name))
 
 
 @_targets.command("list")
 def targets_list(
-    context: typer.Context, output: _OutputOption = Output.TABLE, limit: _LimitOption = 1000
+    context: typer.Context, output: OutputOption = Output.TABLE, limit: LimitOption = 1000
 ) -> None:
     """List the targets that were ever polled from this store."""
     from poller.cli.browsing import list_rows
 
-    list_rows(_context(context), "targets", output=output, limit=limit, equal={})
+    list_rows(context_of(context), "targets", output=output, limit=limit, equal={})
 
 
 @_targets.command("show")
@@ -314,7 +290,7 @@ def targets_show(
     """Show one target as JSON."""
     from poller.cli.browsing import show_row
 
-    show_row(_context(context), "targets", key)
+    show_row(context_of(context), "targets", key)
 
 
 @_jobs.command("list")
@@ -324,14 +300,14 @@ def jobs_list(
     status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
     region: Annotated[str | None, typer.Option(help="Only this region.")] = None,
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
-    output: _OutputOption = Output.TABLE,
-    limit: _LimitOption = 100,
+    output: OutputOption = Output.TABLE,
+    limit: LimitOption = 100,
 ) -> None:
     """List jobs, the newest submission first."""
     from poller.cli.browsing import list_rows
 
     equal = {"kind": kind, "status": status, "region": region, "account_id": account}
-    list_rows(_context(context), "jobs", output=output, limit=limit, equal=equal)
+    list_rows(context_of(context), "jobs", output=output, limit=limit, equal=equal)
 
 
 @_jobs.command("show")
@@ -339,20 +315,20 @@ def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help="T
     """Show one job as JSON."""
     from poller.cli.browsing import show_row
 
-    show_row(_context(context), "jobs", key)
+    show_row(context_of(context), "jobs", key)
 
 
 @_events.command("list")
 def events_list(
     context: typer.Context,
     job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
-    output: _OutputOption = Output.TABLE,
-    limit: _LimitOption = 100,
+    output: OutputOption = Output.TABLE,
+    limit: LimitOption = 100,
 ) -> None:
     """List events, the newest first."""
     from poller.cli.browsing import list_rows
 
-    list_rows(_context(context), "events", output=output, limit=limit, equal={"job_arn": job})
+    list_rows(context_of(context), "events", output=output, limit=limit, equal={"job_arn": job})
 
 
 @_events.command("show")
@@ -360,39 +336,7 @@ def events_show(context: typer.Context, key: Annotated[str, typer.Argument(help=
     """Show one event as JSON, with its envelope."""
     from poller.cli.browsing import show_row
 
-    show_row(_context(context), "events", key)
-
-
-@_deliveries.command("list")
-def deliveries_list(
-    context: typer.Context,
-    sink: Annotated[str | None, typer.Option(help="Only this sink.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only this state.")] = None,
-    job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
-    output: _OutputOption = Output.TABLE,
-    limit: _LimitOption = 100,
-) -> None:
-    """List deliveries, the newest first."""
-    from poller.cli.browsing import list_rows
-
-    equal = {"sink": sink, "state": state, "job_arn": job}
-    list_rows(_context(context), "deliveries", output=output, limit=limit, equal=equal)
-
-
-@_deliveries.command("show")
-def deliveries_show(
-    context: typer.Context, key: Annotated[str, typer.Argument(help="The delivery's id.")]
-) -> None:
-    """Show one delivery as JSON."""
-    from poller.cli.browsing import show_row
-
-    show_row(_context(context), "deliveries", key)
-
-
-def _context(context: typer.Context) -> Context:
-    found = context.obj
-    assert isinstance(found, Context)  # noqa: S101 - set by the callback above
-    return found
+    show_row(context_of(context), "events", key)
 
 
 program = typer.main.get_command(_app)

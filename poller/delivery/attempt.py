@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
+from poller.durations import format_duration
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 
 if TYPE_CHECKING:
@@ -27,16 +28,18 @@ async def attempt(sink: Sink[Any], events: Sequence[Event]) -> dict[str, Deliver
     Returns:
         The error of each event that was not taken, by its id; empty if the sink has them all.
     """
-    deadline = sink.settings.timeout.total_seconds()
+    deadline = sink.settings.timeout
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline.total_seconds()):
             await sink.send(events)
     except PartialDeliveryError as error:
         return error.failures
     except DeliveryError as error:
         failure = error
     except TimeoutError:
-        failure = DeliveryError(f"no answer within {deadline:g} s", reason=DeliveryReason.TIMEOUT)
+        failure = DeliveryError(
+            f"no full answer within {format_duration(deadline)}", reason=DeliveryReason.TIMEOUT
+        )
     except Exception as error:  # noqa: BLE001 - a third party's sink may raise anything
         _log.exception("sink.raised", sink=sink.name)
         failure = DeliveryError(f"the sink raised {type(error).__name__}", reason=DeliveryReason.SINK)

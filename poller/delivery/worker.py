@@ -38,9 +38,9 @@ _log = logs.get(__name__)
 _IDLE_SECONDS = 5.0
 """How often an idle worker looks whether another process has left it something."""
 _STORE_RETRY_SECONDS = 1.0
-_AHEAD = 8
+_AHEAD = 16
 """Batches claimed for each that can be sent at once, so that sends never wait for the database."""
-_LINGER_SECONDS = 0.004
+_LINGER_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class SinkWorker:
                 self._give_back.extend(batch.deliveries)
                 self._held -= len(batch.deliveries)
                 continue
-            task = asyncio.create_task(self._send(batch.deliveries), name=f"send to {self.name}")
+            task = asyncio.create_task(self._send(batch.deliveries))
             self._sending[task] = batch.deliveries
             task.add_done_callback(self._sent)
 

@@ -112,7 +112,19 @@ class PollScheduler:
             if abs(offset - before) > _CLOCK_JUMP_SECONDS:
                 _log.warning("clock.jumped", seconds=round(offset - before, 3))
                 self.poll_now()
+            elif late := [target.id for target in self._targets if self._is_far_ahead(target)]:
+                # A jump there and back between two looks; what was timed in between is not.
+                _log.warning("clock.jumped", seconds=0.0, targets=late)
+                self.poll_now()
             before = offset
+
+    def _is_far_ahead(self, target: Target) -> bool:
+        """Whether a target's next poll is later than its interval explains."""
+        job = self._scheduler.get_job(target.id)
+        if job is None or job.next_run_time is None:
+            return False
+        longest = self._current[target.id].total_seconds() * (1 + _JITTER) + _CLOCK_JUMP_SECONDS
+        return bool((job.next_run_time - datetime.now(UTC)).total_seconds() > longest)
 
     def poll_now(self) -> None:
         """Make every target due, unless no more polls are to begin."""

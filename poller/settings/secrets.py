@@ -4,29 +4,74 @@ A file is read through `read_secret_file` each time the secret is used, so that 
 without a restart; `SecretFile` reads it once while the configuration is checked, so that a wrong path is
 found before anything starts. Errors name the path, never what the file holds, and what was read is struck
 from every log line from then on.
+
+A secret file that every user of the machine can read deserves a warning, and no more: the operator may know
+better. Not meant are files that a group may read, which somebody has to set up on purpose, and those that
+Kubernetes, Docker and systemd mount, which are readable by default inside of a container or unit of our own.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator
 
 from poller import logs
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _LARGEST = 64 * 1024
+_TELLING = 15
+_MOUNTS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
+
+_watched: ContextVar[dict[Path, int] | None] = ContextVar("watched", default=None)
+
+
+@contextmanager
+def watch_exposed() -> Iterator[dict[Path, int]]:
+    """Collect the secret files that are read in the block and that every user of the machine can read.
+
+    Yields:
+        Each path as it was given, with the permission bits of the file.
+    """
+    found: dict[Path, int] = {}
+    token = _watched.set(found)
+    try:
+        yield found
+    finally:
+        _watched.reset(token)
+
+
+def _note_exposed(path: Path, mode: int) -> None:
+    watched = _watched.get()
+    if watched is None or not mode & stat.S_IROTH:
+        return
+    real = path.resolve()
+    # Kubernetes keeps what it mounts in folders such as `..2026_11_20`, behind symbolic links.
+    mounted = any(part.startswith("..") for part in real.parts) or any(map(real.is_relative_to, _MOUNTS))
+    reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
+    if reachable and not mounted:
+        watched[path] = stat.S_IMODE(mode)
 
 
 def _read(path: Path) -> bytes:
     # Not blocking, because opening a pipe that nobody writes to would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
             raise ValueError(f"{path} is not a regular file; name a file that holds nothing but the secret")
-        return file.read(_LARGEST + 1)
+        content = file.read(_LARGEST + 1)
+    _note_exposed(path, mode)
+    return content
 
 
 def read_secret_file(path: str | Path) -> str:
@@ -56,8 +101,32 @@ def read_secret_file(path: str | Path) -> str:
     text = text.removesuffix("\n").removesuffix("\r")
     if not text.strip():
         raise ValueError(f"{path} is empty; write the secret into it")
-    logs.conceal([text.strip(), *text.split()])
+    logs.conceal(parts_of(text))
     return text
+
+
+def parts_of(secret: str) -> Iterator[str]:
+    """A secret, and what of it is one by itself and might be logged alone: a token, a password, a key.
+
+    Of a receiver's address, parts count from a length on that words rarely have.
+    """
+    for word in (secret.strip(), *secret.split()):
+        yield word
+        yield word.removeprefix("whsec_")
+        if "://" not in word:
+            continue
+        try:
+            url = urlsplit(word)
+            yield unquote(url.password or "")
+            yield url.password or ""
+        except ValueError:  # no address after all
+            continue
+        if url.scheme in {"http", "https"}:
+            behind = word.partition("://")[2].partition("/")[2]
+            for part in (behind, url.username or "", *re.split(r"[/?&=#]", behind)):
+                if len(part) >= _TELLING:
+                    yield part
+                    yield unquote(part)
 
 
 def _check(path: Path) -> Path:

@@ -1,14 +1,13 @@
 """One POST to a receiver that may be slow, wrong, endless or hostile; shared by every sink that speaks HTTP.
 
-The receiver can cost no more than the deadline and the caps below. It is told nothing but the event: no
-cookies, no redirects, no proxy from the environment. Its answer is not decompressed. What it did becomes one
-`DeliveryError` with a reason from the closed set; the URL beyond its host, the headers and the signatures
-stay out of it, and so do the exceptions of the library, whose messages quote them.
+The receiver can cost no more than the deadline of the attempt and the caps below. It is told nothing but the
+event: no cookies, no redirects, no proxy from the environment. Its answer is not decompressed. What it did
+becomes one `DeliveryError` with a reason from the closed set; the URL beyond its host, the headers and the
+signatures stay out of it, and so do the exceptions of the library, whose messages quote them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import ssl
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, PrivateAttr, SecretStr, field_validator, model_validator
 from yarl import URL
 
 from poller import __version__
-from poller.durations import format_duration
 from poller.errors import DeliveryError, DeliveryReason
+from poller.settings.secrets import read_secret_file
 from poller.settings.sinks import SinkSettings
 from poller.sinks.credentials import check_header_names, check_header_value, read_header
 from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
@@ -33,7 +32,6 @@ from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import timedelta
 
 LARGEST_ANSWER: Final = 64 * 1024
 """Bytes of an answer's body that are read; then the connection is closed, and the status counts."""
@@ -51,8 +49,10 @@ _LARGE_BODY = 1024 * 1024
 class HttpSettings(SinkSettings):
     """What every sink has that posts to a URL of the operator's choice."""
 
-    url: SecretStr
-    """Where to post: http or https. Beyond its host it is treated as a secret."""
+    url: SecretStr | None = None
+    """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
+    url_file: Path | None = None
+    """A file that holds the URL instead. It is read once, when the program starts."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Further request headers, such as `authorization`."""
     header_files: dict[str, Path] = Field(default_factory=dict)
@@ -64,10 +64,17 @@ class HttpSettings(SinkSettings):
     deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
     """Never dial addresses in these networks. Link-local and metadata addresses never are."""
 
+    _address: URL = PrivateAttr()
+
+    @property
+    def address(self) -> URL:
+        """Where to post, wherever that was configured; a secret."""
+        return self._address
+
     @property
     def safe_url(self) -> str:
         """Scheme, host and port: what may be shown of the URL."""
-        return str(_parse(self.url.get_secret_value()).origin())
+        return str(self._address.origin())
 
     @property
     def reads_files(self) -> bool:
@@ -76,9 +83,17 @@ class HttpSettings(SinkSettings):
 
     @field_validator("url")
     @classmethod
-    def _check_url(cls, url: SecretStr) -> SecretStr:
-        _parse(url.get_secret_value())
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            _parse(url.get_secret_value())
         return url
+
+    @field_validator("url_file")
+    @classmethod
+    def _check_url_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _read_url(path)
+        return path
 
     @field_validator("headers")
     @classmethod
@@ -103,9 +118,12 @@ class HttpSettings(SinkSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> HttpSettings:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("needs a url: either url itself, or url_file, and not both")
+        self._address = _read_url(self.url_file) if self.url_file else _parse(_text(self.url))
         names = [*self.headers, *self.header_files]
         check_header_names(names)
-        if _parse(self.url.get_secret_value()).user and "authorization" in map(str.lower, names):
+        if self._address.user and "authorization" in map(str.lower, names):
             raise ValueError("the url holds credentials, and the header authorization is configured as well")
         return self
 
@@ -136,7 +154,7 @@ class Poster:
         self._name = f"sink-{name}"
         self._settings = settings
         self._receiver = settings.safe_url
-        url = _parse(settings.url.get_secret_value())
+        url = settings.address
         self._url = url.with_user(None)
         configured = {key.lower(): value.get_secret_value() for key, value in settings.headers.items()}
         configured.update(_basic_auth(url))
@@ -146,6 +164,7 @@ class Poster:
             **configured,
         }
         self._secrets = (*_secrets_of_url(url), *_secrets_of_headers(configured.values()))
+        self._reads_files = settings.reads_files
         self._threads = DaemonThreads(self._name, 1)
         self._resolver = Resolver(self._name)
         self._session: aiohttp.ClientSession | None = None
@@ -163,12 +182,11 @@ class Poster:
             DeliveryError: The receiver did not take it.
         """
         try:
-            async with asyncio.timeout(self._settings.timeout.total_seconds()):
-                attempt = await self._compose(compose)
-                await self._exchange(body, {**attempt.headers, "content-type": content_type}, attempt.secrets)
+            attempt = await self._compose(compose)
+            await self._exchange(body, {**attempt.headers, "content-type": content_type}, attempt.secrets)
         except (aiohttp.ClientError, OSError) as error:
             # `from None`: a library's message may quote the URL, and a traceback shows the whole chain.
-            raise _translate(error, self._receiver, self._settings.timeout) from None
+            raise _translate(error, self._receiver) from None
 
     async def close(self) -> None:
         """Close the connections. Repeating it does no harm."""
@@ -178,24 +196,24 @@ class Poster:
         await self._resolver.close()
 
     async def _compose(self, compose: Callable[[], Attempt]) -> Attempt:
-        def read() -> Attempt:
-            attempt = compose()
-            headers = {key.lower(): read_header(path) for key, path in self._settings.header_files.items()}
-            return Attempt(
-                {**headers, **attempt.headers}, [*attempt.secrets, *_secrets_of_headers(headers.values())]
-            )
-
         try:
-            return await self._threads.run(read) if self._settings.reads_files else read()
+            return await self._threads.run(self._read, compose) if self._reads_files else compose()
         except ValueError as error:
             raise DeliveryError(str(error), reason=DeliveryReason.CREDENTIALS) from None
+
+    def _read(self, compose: Callable[[], Attempt]) -> Attempt:
+        attempt = compose()
+        headers = {key.lower(): read_header(path) for key, path in self._settings.header_files.items()}
+        return Attempt(
+            {**headers, **attempt.headers}, (*attempt.secrets, *_secrets_of_headers(headers.values()))
+        )
 
     async def _exchange(self, body: bytes, headers: dict[str, str], secrets: Sequence[str]) -> None:
         response = await self._open().post(
             self._url,
             # Raw bytes go out in one piece with the head; large ones are fed, so that the loop can breathe.
             data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
-            headers={**self._headers, **headers},
+            headers=headers,
             allow_redirects=False,
         )
         try:
@@ -229,10 +247,10 @@ class Poster:
                     resolver=self._resolver,
                     socket_factory=guarded_socket(allow=settings.allow_networks, deny=settings.deny_networks),
                 ),
+                headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=None
-                ),  # the deadline above covers it all
+                # The deadline of the attempt covers it all.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
                 auto_decompress=False,
                 trust_env=False,
                 max_line_size=LARGEST_HEADER,
@@ -242,14 +260,14 @@ class Poster:
         return self._session
 
 
-def _translate(error: Exception, receiver: str, timeout: timedelta) -> DeliveryError:
+def _translate(error: Exception, receiver: str) -> DeliveryError:
     """Turn whatever a request can raise into a `DeliveryError`; most specific first."""
     # aiohttp wraps what the socket said, except during a transfer.
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     detail = ""
     match error:
         case TimeoutError():
-            reason, what = DeliveryReason.TIMEOUT, f"no full answer within {format_duration(timeout)}"
+            reason, what = DeliveryReason.TIMEOUT, "the connection timed out"
         case aiohttp.ClientConnectorDNSError():
             reason, what, detail = DeliveryReason.DNS, "the name does not resolve", _strerror(cause)
         case ssl.SSLError() | aiohttp.ClientSSLError():
@@ -292,6 +310,23 @@ def _parse(text: str) -> URL:
     if host.replace(".", "").isdigit() and not _is_ipv4(host):
         raise ValueError("the host of the url is a number; write an IPv4 address as four decimal parts")
     return url
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _read_url(path: Path) -> URL:
+    """Read a file that holds a URL.
+
+    Raises:
+        ValueError: As `read_secret_file` and `_parse`, naming the file.
+    """
+    text = read_secret_file(path).strip()
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _is_ipv4(host: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the program runs
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +21,7 @@ from poller.sinks.credentials import read_signing_secrets, signing_key
 from poller.sinks.posting import Attempt, HttpSettings, Poster
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from poller.model import Event
 
@@ -73,6 +74,8 @@ class WebhookSink(Sink[WebhookSettings]):
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         super().__init__(name, settings)
         self._poster = Poster(name, settings)
+        self._files = settings.files
+        self._configured = _Signer(secret.get_secret_value() for secret in settings.secrets)
 
     async def send(self, events: Sequence[Event]) -> None:
         """Post the event; any 2xx means that the receiver has it.
@@ -88,17 +91,26 @@ class WebhookSink(Sink[WebhookSettings]):
         await self._poster.close()
 
     def _sign(self, event: Event) -> Attempt:
+        signer = self._configured
+        if self._files:
+            read = chain.from_iterable(map(read_signing_secrets, self._files))
+            signer = _Signer((*signer.secrets, *read))
         now = datetime.now(tz=UTC)
-        secrets = [secret.get_secret_value() for secret in self.settings.secrets]
-        for path in self.settings.files:
-            secrets.extend(read_signing_secrets(path))
         headers = {"webhook-id": event.id, "webhook-timestamp": str(int(now.timestamp()))}
-        body = event.body.decode()
-        signatures = [
-            Webhook(signing_key(secret)).sign(event.id, now, body) for secret in dict.fromkeys(secrets)
-        ]
+        signatures = signer.sign(event, now)
         if signatures:
             headers["webhook-signature"] = " ".join(signatures)
-        return Attempt(
-            headers, [*secrets, *(secret.removeprefix("whsec_") for secret in secrets), *signatures]
-        )
+        return Attempt(headers, (*signer.secrets, *signer.keys, *signatures))
+
+
+class _Signer:
+    """Signs with every one of some secrets."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self.secrets = tuple(dict.fromkeys(secrets))
+        self.keys = tuple(secret.removeprefix("whsec_") for secret in self.secrets)
+        self._webhooks = [Webhook(signing_key(secret)) for secret in self.secrets]
+
+    def sign(self, event: Event, now: datetime) -> list[str]:
+        body = event.body.decode()
+        return [webhook.sign(event.id, now, body) for webhook in self._webhooks]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_ended = sa.func.coalesce(deliveries.c.settled_at, deliveries.c.created_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -27,17 +29,28 @@ class Selection:
     Args:
         limit: How many rows at most, newest first.
         equal: Column names and the value each must have; `None` values do not select.
+        since: Only deliveries that were settled then or later, in seconds since the epoch; of pending ones,
+            those recorded then or later.
+        until: The same, before then.
     """
 
     limit: int = 100
     equal: Mapping[str, str | None] | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def conditions(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """What a row has to fulfil."""
+        found = [table.c[name] == value for name, value in (self.equal or {}).items() if value is not None]
+        if self.since is not None:
+            found.append(_ended >= self.since)
+        if self.until is not None:
+            found.append(_ended < self.until)
+        return found
 
     def apply(self, statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
         """Add the conditions to a statement."""
-        for name, value in (self.equal or {}).items():
-            if value is not None:
-                statement = statement.where(table.c[name] == value)
-        return statement.limit(self.limit)
+        return statement.where(*self.conditions(table)).limit(self.limit)
 
 
 class Browser:
@@ -72,22 +85,13 @@ class Browser:
     def deliveries(self, selection: Selection = Selection()) -> list[Row]:
         """Deliveries, newest first; selected by `id`, `sink`, `state`, `event_id` or `job_arn`."""
         statement = selection.apply(sa.select(deliveries).order_by(deliveries.c.id.desc()), deliveries)
-        return [
-            {
-                "id": row["id"],
-                "event_id": row["event_id"],
-                "sink": row["sink"],
-                "job_arn": row["job_arn"],
-                "state": row["state"],
-                "attempts": row["attempts"],
-                "recorded_at": _moment(row["created_at"]),
-                "due_at": _moment(row["due_at"]) if row["state"] == "pending" else None,
-                "settled_at": _moment(row["settled_at"]),
-                "reason": row["last_reason"],
-                "error": row["last_error"],
-            }
-            for row in self._rows(statement)
-        ]
+        return [_delivery(row) for row in self._rows(statement)]
+
+    def delivery(self, key: int) -> Row | None:
+        """One delivery with the envelope that it delivers; `None` if there is none with this id."""
+        both = sa.select(deliveries, events.c.body).join(events, events.c.id == deliveries.c.event_id)
+        rows = self._rows(both.where(deliveries.c.id == key))
+        return {**_delivery(rows[0]), "event": json.loads(bytes(rows[0]["body"]))} if rows else None
 
     def targets(self, selection: Selection = Selection()) -> list[Row]:
         """Targets, and when each was last seen whole; selected by `id`, `name`, `region` or `kind`."""
@@ -146,6 +150,22 @@ def _job(row: sa.RowMapping) -> Row:
         "records": {
             state: row[f"records_{state}"] for state in ("total", "processed", "succeeded", "failed")
         },
+    }
+
+
+def _delivery(row: sa.RowMapping) -> Row:
+    return {
+        "id": row["id"],
+        "event_id": row["event_id"],
+        "sink": row["sink"],
+        "job_arn": row["job_arn"],
+        "state": row["state"],
+        "attempts": row["attempts"],
+        "recorded_at": _moment(row["created_at"]),
+        "due_at": _moment(row["due_at"]) if row["state"] == "pending" else None,
+        "settled_at": _moment(row["settled_at"]),
+        "reason": row["last_reason"],
+        "error": row["last_error"],
     }
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The Alembic revision that this program works with."""
 
 _REMEDY = "restore it from a backup, or move it away to start anew"

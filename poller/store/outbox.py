@@ -7,6 +7,7 @@ work. Of the pending deliveries of one job to one sink only the oldest can be cl
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,12 @@ PENDING, DONE, DEAD = "pending", "done", "dead"
 # SQLite uses a partial index only for a literal, never for a bound value.
 _PENDING: sa.ColumnClause[str] = sa.literal_column(f"'{PENDING}'")
 
+# The same words as in the index.
+_READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
+
 _LONGEST_ERROR = 500
+_FALL_SECONDS = 60.0
+"""How far the database's clock may fall back without a delivery being tried the earlier for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,52 @@ class Backlog:
     oldest_pending: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one step of retention deleted; the dead letters are not among the deliveries."""
+
+    events: int = 0
+    deliveries: int = 0
+    dead_letters: int = 0
+
+
+class Heads:
+    """Keeps `head` true for the oldest pending delivery of a job to a sink, and for no other.
+
+    To be called in a transaction that has added deliveries or settled some, after it has.
+
+    Args:
+        database: Where.
+        key: The column that says which deliveries those are.
+    """
+
+    def __init__(self, database: Database, key: sa.Column[Any]) -> None:
+        near = deliveries.alias()
+        touched = sa.select(near.c.sink, near.c.job_arn).where(
+            near.c[key.name].in_(sa.bindparam("keys", expanding=True))
+        )
+        pending = sa.and_(
+            deliveries.c.state == _PENDING,
+            sa.tuple_(deliveries.c.sink, deliveries.c.job_arn).in_(touched),
+        )
+        # Where transactions run side by side, one that adds a delivery and one that settles the delivery
+        # before it have to wait for each other, or neither would see that a new head is needed.
+        self._lock = None
+        if database.path is None:
+            self._lock = sa.select(deliveries.c.id).where(pending).order_by(deliveries.c.id).with_for_update()
+        self._correct = (
+            sa.update(deliveries).where(pending, deliveries.c.head == _blocked()).values(head=~_blocked())
+        )
+
+    def correct(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
+        """See to the jobs and sinks of these deliveries."""
+        if not keys:
+            return
+        if self._lock is not None:
+            connection.execute(self._lock, {"keys": keys})
+        connection.execute(self._correct, {"keys": keys})
+
+
 class Enqueue:
     """Writes events and what they owe, inside the transaction that writes why.
 
@@ -69,8 +121,9 @@ class Enqueue:
         self._events = Bulk(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
         once = [deliveries.c.event_id, deliveries.c.sink]
         delivery = database.insert(deliveries).on_conflict_do_nothing(index_elements=once)
-        names = ("event_id", "sink", "job_arn", "state", "created_at", "due_at")
+        names = ("event_id", "sink", "job_arn", "state", "created_at", "due_at", "head")
         self._deliveries = Bulk(database.engine, delivery, names)
+        self._heads = Heads(database, deliveries.c.event_id)
 
     def __call__(self, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]) -> None:
         """Write each event, and a delivery for each of its sinks; what is there already stays."""
@@ -100,11 +153,13 @@ class Enqueue:
                     "state": PENDING,
                     "created_at": now,
                     "due_at": now,
+                    "head": True,
                 }
                 for event, names in owed
                 for sink in names
             ],
         )
+        self._heads.correct(connection, [event.id for event, _ in owed])
 
 
 class Outbox:
@@ -120,11 +175,15 @@ class Outbox:
         now = database.now()
         self._now = sa.select(now)
         self._candidates = _candidates(now)
-        self._any = _candidates(now).with_only_columns(sa.literal(1)).limit(1)
+        due = _queue().where(now >= _READY).with_only_columns(sa.literal(1)).order_by(None).limit(1)
+        self._look = sa.select(now, due.exists())
+        self._clocks: dict[str, float] = {}
+        self._next = _queue().with_only_columns(_READY - now).limit(1)
         self._lease = Bulk(database.engine, _LEASE)
         self._delivered = Bulk(database.engine, _DELIVERED)
         self._retried = Bulk(database.engine, _RETRIED)
         self._given_up = Bulk(database.engine, _GIVEN_UP)
+        self._heads = Heads(database, deliveries.c.id)
 
     def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
         """Take up to `limit` due deliveries of a sink, oldest first, at most one for each job.
@@ -159,16 +218,23 @@ class Outbox:
             How many settlements were recorded, and the claimed deliveries.
         """
         # A look first, because every transaction waits for the one lock there is to write.
-        wanted = limit > 0 and (bool(settlements) or self._has_due(sink))
+        wanted = limit > 0 and (bool(settlements) or self._is_due(sink))
         if not settlements and not wanted:
             return 0, []
 
-        def transaction(connection: sa.Connection) -> tuple[int, list[Delivery]]:
+        def transaction(connection: sa.Connection) -> tuple[int, list[Delivery], float]:
             now: float = connection.execute(self._now).scalar_one()
             recorded = self._settle(connection, settlements, now)
-            return recorded, self._claim(connection, sink, limit, now + lease) if wanted else []
+            if not wanted:
+                return recorded, [], now
+            if self._fell_back(sink, now):
+                self._distrust(connection, sink, now, lease)
+            return recorded, self._claim(connection, sink, limit, now + lease), now
 
-        return self._database.write(transaction)
+        recorded, claimed, now = self._database.write(transaction)
+        if wanted:
+            self._clocks[sink] = now - time.monotonic()
+        return recorded, claimed
 
     def _settle(self, connection: sa.Connection, settlements: Sequence[Settlement], now: float) -> int:
         """Write settlements, and count those that were still held."""
@@ -183,29 +249,46 @@ class Outbox:
                 given_up.append(row)
             else:
                 retried.append(row | {"due": now + item.retry_in})
-        return (
+        recorded = (
             self._delivered.run(connection, delivered)
             + self._retried.run(connection, retried)
             + self._given_up.run(connection, given_up)
         )
+        self._heads.correct(connection, [row["key"] for row in (*delivered, *given_up)])
+        return recorded
 
-    def _has_due(self, sink: str) -> bool:
+    def _is_due(self, sink: str) -> bool:
         with self._database.read() as connection:
-            return connection.execute(self._any, {"sink_name": sink, "most": 1}).first() is not None
+            now, due = connection.execute(self._look, {"sink_name": sink}).one()
+        if self._fell_back(sink, now):
+            return True
+        self._clocks[sink] = now - time.monotonic()
+        return bool(due)
+
+    def _fell_back(self, sink: str, now: float) -> bool:
+        """Whether the database's clock shows less than it should; that may also be so at the first look."""
+        before = self._clocks.get(sink)
+        return before is None or now - time.monotonic() < before - _FALL_SECONDS
+
+    def _distrust(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
+        """Correct what was written while the clock was ahead, and would wait until it is there again."""
+        waiting = [deliveries.c.sink == sink, deliveries.c.state == _PENDING, deliveries.c.head, now < _READY]
+        leased = sa.update(deliveries).where(*waiting, deliveries.c.lease_until > now + lease)
+        connection.execute(leased.values(lease_until=now + lease))
+        ahead = [deliveries.c.due_at > now]
+        if sink not in self._clocks:
+            # At a start nobody knows where the clock has been, except by times that have not come yet.
+            ahead.append(sa.or_(deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
+        first = deliveries.c.first_failed_at
+        corrected = {"due_at": now, "first_failed_at": sa.case((first > now, now), else_=first)}
+        connection.execute(sa.update(deliveries).where(*waiting, *ahead).values(corrected))
 
     def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
         rows = connection.execute(self._candidates, {"sink_name": sink, "most": limit}).all()
-        self._lease.run(connection, [{"key": row.id, "until": until} for row in rows])
+        self._lease.run(connection, [{"key": key, "until": until} for key, *_ in rows])
         return [
-            Delivery(
-                id=row.id,
-                sink=sink,
-                event=Event(row.event_id, row.type, bytes(row.body)),
-                attempts=row.attempts,
-                epoch=row.epoch + 1,
-                failing_for=row.failing_for,
-            )
-            for row in rows
+            Delivery(key, sink, Event(event_id, event_type, bytes(body)), attempts, epoch + 1, failing_for)
+            for key, attempts, epoch, failing_for, event_id, event_type, body in rows
         ]
 
     def release(self, held: Sequence[Delivery]) -> None:
@@ -223,16 +306,8 @@ class Outbox:
 
     def next_due(self, sink: str) -> float | None:
         """Seconds until a sink's next claimable delivery is due; negative if overdue, `None` if none is."""
-        now = self._database.now()
-        free_at = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
-        statement = sa.select(sa.func.min(free_at) - now).where(
-            deliveries.c.sink == sink,
-            deliveries.c.state == _PENDING,
-            ~_blocked(),
-            ~_parked(sa.bindparam("sink_name", sink)),
-        )
         with self._database.read() as connection:
-            seconds: float | None = connection.execute(statement).scalar_one()
+            seconds: float | None = connection.execute(self._next, {"sink_name": sink}).scalar_one_or_none()
         return seconds
 
     def park(self, sink: str, reason: str) -> None:
@@ -259,10 +334,16 @@ class Outbox:
             )
             if freed.rowcount != 1:
                 return False
+            now = self._database.now()
+            # Only what has been tried, so that a backlog of a million is not written anew.
             connection.execute(
                 sa.update(deliveries)
-                .where(deliveries.c.sink == sink, deliveries.c.state == _PENDING)
-                .values(due_at=self._database.now(), attempts=0, first_failed_at=None)
+                .where(
+                    deliveries.c.sink == sink,
+                    deliveries.c.state == _PENDING,
+                    sa.or_(deliveries.c.attempts > 0, deliveries.c.due_at > now),
+                )
+                .values(due_at=now, attempts=0, first_failed_at=None)
             )
             return True
 
@@ -276,45 +357,45 @@ class Outbox:
 
     def backlog(self) -> dict[str, Backlog]:
         """What is owed, by sink; sinks to which nothing was ever owed are absent."""
-        statement = sa.select(
-            deliveries.c.sink,
-            deliveries.c.state,
-            sa.func.count().label("owed"),
-            sa.func.min(deliveries.c.created_at).label("oldest"),
-        ).where(deliveries.c.state.in_((PENDING, DEAD)))
-        with self._database.read() as connection:
-            rows = connection.execute(statement.group_by(deliveries.c.sink, deliveries.c.state)).all()
         found: dict[str, Backlog] = {}
-        for row in rows:
-            before = found.get(row.sink, Backlog({}, None))
-            oldest = row.oldest if row.state == PENDING else before.oldest_pending
-            found[row.sink] = Backlog({**before.states, row.state: row.owed}, oldest)
+        with self._database.read() as connection:
+            for sink, owed, oldest in connection.execute(_BACKLOG):
+                found[sink] = Backlog({PENDING: owed}, oldest)
+            for sink, owed in connection.execute(_DEAD_LETTERS):
+                before = found.get(sink, Backlog({}, None))
+                found[sink] = Backlog({**before.states, DEAD: owed}, before.oldest_pending)
         return found
 
-    def prune(self, *, older_than: float, limit: int = 5000) -> int:
-        """Delete delivered deliveries and then events that nothing refers to, past their retention.
+    def prune(self, *, older_than: float, limit: int = 5000) -> Removed:
+        """Delete settled deliveries and then events that nothing refers to, past their retention.
 
         Args:
             older_than: Seconds since they were settled, or created.
             limit: How many of each at most, so that the transaction stays short.
 
         Returns:
-            How many events were deleted.
+            What was deleted; there may be more until it is nothing at all.
         """
 
-        def transaction(connection: sa.Connection) -> int:
+        def transaction(connection: sa.Connection) -> Removed:
             before = connection.execute(sa.select(self._database.now() - older_than)).scalar_one()
-            old = (
-                sa.select(deliveries.c.id)
-                .where(deliveries.c.state.in_((DONE, DEAD)), deliveries.c.settled_at < before)
-                .limit(limit)
-            )
-            connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery())))
+
+            def settled(state: str) -> int:
+                old = (
+                    sa.select(deliveries.c.id)
+                    .where(deliveries.c.state == state, deliveries.c.settled_at < before)
+                    .limit(limit)
+                    # Held, so that none of them can be replayed before it is deleted.
+                    .with_for_update(skip_locked=True)
+                )
+                statement = sa.delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery()))
+                return connection.execute(statement).rowcount
+
+            delivered, dead = settled(DONE), settled(DEAD)
             referred = sa.exists().where(deliveries.c.event_id == events.c.id)
             orphans = sa.select(events.c.seq).where(events.c.created_at < before, ~referred).limit(limit)
-            return connection.execute(
-                sa.delete(events).where(events.c.seq.in_(orphans.scalar_subquery()))
-            ).rowcount
+            gone = connection.execute(sa.delete(events).where(events.c.seq.in_(orphans.scalar_subquery())))
+            return Removed(gone.rowcount, delivered, dead)
 
         return self._database.write(transaction)
 
@@ -334,11 +415,28 @@ def _parked(sink: sa.BindParameter[str]) -> sa.Exists:
     return sa.exists().where(sinks.c.name == sink, sinks.c.parked_at.is_not(None))
 
 
-def _candidates(now: sa.ColumnElement[float]) -> sa.Select[Any]:
-    """What can be claimed; takes `sink_name` and `most`."""
+def _queue() -> sa.Select[Any]:
+    """What waits to be claimed, soonest first; takes `sink_name`."""
     sink = sa.bindparam("sink_name", type_=sa.String())
     return (
-        sa.select(
+        sa.select(deliveries.c.id)
+        .where(
+            deliveries.c.sink == sink,
+            deliveries.c.state == _PENDING,
+            deliveries.c.head,
+            # Polls of overlapping targets can each add a head of one job, side by side: the older goes first.
+            ~_blocked(),
+            ~_parked(sink),
+        )
+        .order_by(_READY, deliveries.c.id)
+    )
+
+
+def _candidates(now: sa.ColumnElement[float]) -> sa.Select[Any]:
+    """What can be claimed; takes `sink_name` and `most`."""
+    return (
+        _queue()
+        .with_only_columns(
             deliveries.c.id,
             deliveries.c.attempts,
             deliveries.c.epoch,
@@ -348,19 +446,24 @@ def _candidates(now: sa.ColumnElement[float]) -> sa.Select[Any]:
             events.c.body,
         )
         .join(events, events.c.id == deliveries.c.event_id)
-        .where(
-            deliveries.c.sink == sink,
-            deliveries.c.state == _PENDING,
-            deliveries.c.due_at <= now,
-            sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until <= now),
-            ~_blocked(),
-            ~_parked(sink),
-        )
-        .order_by(deliveries.c.id)
+        .where(now >= _READY)
         .limit(sa.bindparam("most", type_=sa.Integer()))
         .with_for_update(skip_locked=True, of=deliveries)
     )
 
+
+def _counted(state: str) -> sa.Select[Any]:
+    """How many are in a state, and the first id, by sink; read from an index alone."""
+    literal: sa.ColumnClause[str] = sa.literal_column(f"'{state}'")
+    columns = (deliveries.c.sink, sa.func.count().label("owed"), sa.func.min(deliveries.c.id).label("first"))
+    return sa.select(*columns).where(deliveries.c.state == literal).group_by(deliveries.c.sink)
+
+
+_pending = _counted(PENDING).subquery()
+_BACKLOG = sa.select(_pending.c.sink, _pending.c.owed, deliveries.c.created_at).join(
+    deliveries, deliveries.c.id == _pending.c.first
+)
+_DEAD_LETTERS = _counted(DEAD).with_only_columns(deliveries.c.sink, sa.func.count())
 
 _LEASE = (
     sa.update(deliveries)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from poller.model import Job, Known, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.database import Bulk
 from poller.store.outbox import Enqueue
-from poller.store.tables import from_micros, jobs, targets, to_micros
+from poller.store.tables import from_micros, job_counts, jobs, targets, to_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from poller.model import Change, Event
     from poller.store.database import Database
+
+_LONG_LEASE_SECONDS = 120.0
 
 _OPEN = sa.and_(~jobs.c.terminal, ~jobs.c.gone)
 
@@ -79,6 +82,10 @@ class Snapshot:
         changing = {name: insert.excluded[name] for name in _COLUMNS if name not in {"arn", "target_id"}}
         upsert = insert.on_conflict_do_update(index_elements=[jobs.c.arn], set_=changing)
         self._upsert = Bulk(database.engine, upsert, _COLUMNS)
+        count = database.insert(job_counts)
+        sums = {"jobs": job_counts.c.jobs + count.excluded.jobs}
+        added = count.on_conflict_do_update(index_elements=list(job_counts.primary_key), set_=sums)
+        self._recount = Bulk(database.engine, added, [column.name for column in job_counts.columns])
         self._owe = Enqueue(database)
 
     def register(self, wanted: Iterable[Target]) -> None:
@@ -91,7 +98,9 @@ class Snapshot:
     def claim(self, target: Target) -> Claim | None:
         """Take the lease on a target; `None` if somebody else holds it."""
         now = self._database.now()
-        free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now)
+        # A lease of a length that nobody takes was taken while the clock was ahead.
+        absurd = targets.c.lease_until > now + max(2 * self._lease, _LONG_LEASE_SECONDS)
+        free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now, absurd)
         statement = (
             sa.update(targets)
             .where(targets.c.id == target.id, free)
@@ -247,12 +256,25 @@ class Snapshot:
 
         def transaction(connection: sa.Connection) -> None:
             self._fence(connection, claim)
-            self._upsert.run(connection, rows)
+            self._write(connection, rows)
             if seen:
                 connection.execute(sa.update(jobs).where(jobs.c.arn.in_(seen)).values(missed=0))
             self._owe(connection, owed)
 
         self._database.write(transaction)
+
+    def _write(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the jobs' rows, and keep the counts by what they replace."""
+        if not rows:
+            return
+        counts = Counter(tuple(row[key] for key in _COUNTED_BY) for row in rows if not row["gone"])
+        for *key, count in connection.execute(_COUNTED, {"arns": [row["arn"] for row in rows]}):
+            counts[tuple(key)] -= count
+        self._upsert.run(connection, rows)
+        # In one order, so that two transactions cannot wait for each other.
+        moved = sorted((key, count) for key, count in counts.items() if count)
+        names = (*_COUNTED_BY, "jobs")
+        self._recount.run(connection, [dict(zip(names, (*key, count), strict=True)) for key, count in moved])
 
     def mark_missed(self, claim: Claim, arns: Collection[str]) -> dict[str, int]:
         """Count one more complete scan that should have shown these jobs and did not.
@@ -295,8 +317,7 @@ class Snapshot:
 
     def status_counts(self) -> Mapping[tuple[str, str, str, str], int]:
         """How many jobs there are by account, region, kind and status; those gone are left out."""
-        keys = (jobs.c.account_id, jobs.c.region, jobs.c.kind, jobs.c.status)
-        statement = sa.select(*keys, sa.func.count()).where(~jobs.c.gone).group_by(*keys)
+        statement = sa.select(job_counts).where(job_counts.c.jobs > 0)
         with self._database.read() as connection:
             return {(row[0], row[1], row[2], row[3]): row[4] for row in connection.execute(statement)}
 
@@ -317,6 +338,13 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
+_COUNTED_BY = ("account_id", "region", "kind", "status")
+_KEYS = tuple(jobs.c[name] for name in _COUNTED_BY)
+_COUNTED = (
+    sa.select(*_KEYS, sa.func.count())
+    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
+    .group_by(*_KEYS)
+)
 _RECALL = sa.select(
     jobs.c.arn,
     jobs.c.kind,

@@ -95,6 +95,16 @@ Index(
 )
 Index("jobs_submitted", jobs.c.target_id, jobs.c.submitted_at)
 
+job_counts = Table(
+    "job_counts",
+    metadata,
+    Column("account_id", String(12), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("status", Text, primary_key=True),
+    Column("jobs", BigInteger, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,
@@ -125,6 +135,7 @@ deliveries = Table(
     Column("settled_at", Double),
     Column("last_reason", String(32)),
     Column("last_error", Text),
+    Column("head", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("event_id", "sink", name="deliveries_once"),
     sqlite_autoincrement=True,
 )
@@ -138,12 +149,22 @@ Index(
     postgresql_where=text("state = 'pending'"),
 )
 Index(
-    "deliveries_due",
+    "deliveries_ready",
+    deliveries.c.sink,
+    deliveries.c.state,
+    deliveries.c.head,
+    text("coalesce(lease_until, due_at)"),
+    deliveries.c.id,
+    sqlite_where=text("state = 'pending' AND head = 1"),
+    postgresql_where=text("state = 'pending' AND head"),
+)
+Index(
+    "deliveries_dead",
     deliveries.c.sink,
     deliveries.c.state,
     deliveries.c.id,
-    sqlite_where=text("state = 'pending'"),
-    postgresql_where=text("state = 'pending'"),
+    sqlite_where=text("state = 'dead'"),
+    postgresql_where=text("state = 'dead'"),
 )
 Index("deliveries_settled", deliveries.c.state, deliveries.c.settled_at)
 

@@ -13,6 +13,7 @@ from poller.app.gauges import StoreGauges
 from poller.app.once import run_once
 from poller.errors import ConfigError, StoreError
 from poller.model import Target
+from poller.store.outbox import Removed
 from tests.e2e.daemon import environment, eventually
 
 if TYPE_CHECKING:
@@ -149,11 +150,11 @@ def test_a_daemon_outlives_a_store_that_fails_for_a_while(
     built = parts()
     failures = []
 
-    def refuse(*_: object, **__: object) -> int:
+    def refuse(*_: object, **__: object) -> Removed:
         failures.append(1)
         if len(failures) < 4:
             raise StoreError("disk full")
-        return 0
+        return Removed()
 
     monkeypatch.setattr(built.outbox, "prune", refuse)
     daemon = Daemon(built, signals=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
@@ -52,6 +54,31 @@ def test_every_mistake_is_named_at_once(shell: Shell) -> None:
     ]
     for line, (number, key) in zip(lines, places, strict=True):
         assert line.startswith(f"{path}:{number}: {key}")
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(shell: Shell) -> None:
+    """From `check-config`, and in the log of a run, with the remedy, once; it is no mistake."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        secret = folder / "web hook"
+        secret.write_text("https://h.example/canary-4711")
+        shell.sinks(ops={"type": "webhook", "url_file": str(secret)})
+        secret.chmod(0o600)
+        assert shell("check-config").err == ""
+        secret.chmod(0o644)
+        done = shell("check-config")
+        assert done.code == 0
+        assert done.err == (
+            f"warning: {secret} holds a secret, and every user of this machine can read it (mode 0644); "
+            f"chmod 600 '{secret}'\n"
+        )
+        done = shell("once", "--log-format", "json")
+        (line,) = [line for line in done.err.splitlines() if "secret_file.exposed" in line]
+        said = json.loads(line)
+        assert (said["level"], said["file"], said["mode"]) == ("warning", str(secret), "0644")
+        assert said["remedy"] == f"chmod 600 '{secret}'"
+        assert "secret_file.exposed" not in shell("sinks", "list").err
 
 
 def test_the_defaults_are_right(shell: Shell) -> None:

@@ -35,8 +35,16 @@ def test_every_command_explains_itself(shell: Shell, path: tuple[str, ...]) -> N
 
 
 def test_the_version(shell: Shell) -> None:
-    """`version` names the program and its version."""
+    """`version` names the program and its version, with options and without."""
     assert shell("version").out == f"bedrock-poller {__version__}\n"
+    assert shell("version", "--log-level", "info").out == f"bedrock-poller {__version__}\n"
+
+
+def test_the_version_alone_needs_no_parser() -> None:
+    """What scripts ask for all the time loads nothing that takes time to load."""
+    code = "import sys; from poller.cli import run; run(['version']); print('typer' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"bedrock-poller {__version__}\nFalse\n"
 
 
 def test_nothing_at_all_shows_the_help(shell: Shell) -> None:

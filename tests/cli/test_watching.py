@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def test_a_job_is_followed_to_its_end(at_work: Shell, simulator: Simulator) -> None:
     """Every status is printed once; a success is 0, with its records and where the output is."""
-    arn = simulator.submit_batch(script=[("InProgress", 0), ("Completed", 0.6)])
+    arn = simulator.submit_batch(script=[("InProgress", 0), ("Completed", 3)])
     done = at_work("watch", arn, "--every", "100ms")
     statuses = [line.split()[-1] for line in done.out.splitlines() if line[:2].isdigit()]
     assert (done.code, statuses) == (0, ["InProgress", "Completed"])

@@ -22,6 +22,7 @@ PAGES = sorted(
         ROOT / "README.md",
         ROOT / "CHANGELOG.md",
         ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("deploy/*/README.md"),
     ]

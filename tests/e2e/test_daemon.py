@@ -69,6 +69,7 @@ def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, 
     assert store.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 def test_killed_between_polls_and_sends_it_loses_nothing(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.durations import format_duration, parse_duration
+from poller.durations import format_duration, parse_duration, parse_moment
 
 
 @given(st.integers(min_value=0, max_value=3650 * 86_400_000))
@@ -45,3 +45,29 @@ def test_a_duration_is_written_with_the_fewest_parts() -> None:
     """Units that do not occur are left out."""
     assert format_duration(timedelta(days=1, seconds=61, milliseconds=5)) == "1d1m1s5ms"
     assert format_duration(timedelta(0)) == "0s"
+
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2h", datetime(2026, 11, 20, 10, 0, tzinfo=UTC)),
+        ("2026-11-20T10:00:00Z", datetime(2026, 11, 20, 10, 0, tzinfo=UTC)),
+        ("2026-11-20T10:00:00.5+02:00", datetime(2026, 11, 20, 8, 0, 0, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_a_time_with_a_zone_or_a_duration_ago(text: str, moment: datetime) -> None:
+    """Both of which people paste and type."""
+    assert parse_moment(text, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("yesterday", "is no time"), ("2026-11-20T10:00:00", "no time zone"), ("2026-11-20", "no time zone")],
+)
+def test_other_texts_are_no_moments(text: str, says: str) -> None:
+    """A time without a zone means another hour to everybody."""
+    with pytest.raises(ValueError, match=says):
+        parse_moment(text, NOW)

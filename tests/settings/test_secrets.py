@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from poller.settings.secrets import SecretFile, read_secret_file
+from poller.settings import secrets
+from poller.settings.secrets import SecretFile, read_secret_file, watch_exposed
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 CANARY = "canary-5f1d"
 
@@ -94,3 +97,78 @@ def test_a_secret_file_is_checked_when_the_configuration_is_read(tmp_path: Path)
         adapter.validate_python(str(path))
     path.write_text(CANARY)
     assert adapter.validate_python(str(path)) == path
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user of the machine can look into."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def exposed(path: Path) -> list[int]:
+    """The modes of the exposed files among one."""
+    with watch_exposed() as found:
+        read_secret_file(path)
+    assert set(found) <= {path}
+    return list(found.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "noted"), [(0o600, False), (0o400, False), (0o640, False), (0o644, True), (0o604, True)]
+)
+def test_a_secret_that_every_user_can_read_is_noted(public: Path, mode: int, noted: bool) -> None:
+    """With its mode; a group that may read it was given that right on purpose."""
+    path = public / "secret"
+    path.write_text(CANARY)
+    path.chmod(mode)
+    assert exposed(path) == ([mode] if noted else [])
+
+
+def test_a_secret_in_a_folder_that_is_closed_is_not_exposed(public: Path) -> None:
+    """Whatever its own mode is: nobody else gets there."""
+    inner = public / "inner"
+    inner.mkdir()
+    path = inner / "secret"
+    path.write_text(CANARY)
+    path.chmod(0o644)
+    assert exposed(path) == [0o644]
+    inner.chmod(0o700)
+    assert exposed(path) == []
+
+
+def test_what_kubernetes_and_docker_mount_is_not_noted(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such files can be read by all by default, in a container where there is nobody else."""
+    data = public / "..2026_11_20_10_00_00.123"
+    data.mkdir()
+    (data / "secret").write_text(CANARY)
+    (data / "secret").chmod(0o644)
+    (public / "..data").symlink_to(data.name)
+    (public / "secret").symlink_to("..data/secret")
+    assert exposed(public / "secret") == []
+    other = public / "other"
+    other.write_text(CANARY)
+    other.chmod(0o444)
+    assert exposed(other) == [0o444]
+    monkeypatch.setattr(secrets, "_MOUNTS", (public,))
+    assert exposed(other) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "parts"),
+    [
+        ("whsec_a2V5a2V5\n", {"whsec_a2V5a2V5", "a2V5a2V5"}),
+        ("Bearer t0ken", {"Bearer t0ken", "Bearer", "t0ken"}),
+        ("postgresql://poller:p%40ss@db/poller", {"p%40ss", "p@ss"}),
+        ("https://h.example/bedrock", set()),
+        ("https://u:pw@h.example/hooks/T0123456789ABCDEF?k=%20x", {"pw", "T0123456789ABCDEF"}),
+        ("https://[::1/x", set()),
+    ],
+)
+def test_what_is_secret_by_itself_is_struck_too(secret: str, parts: set[str]) -> None:
+    """The token of a header, the password and the long parts of an address; never mere words."""
+    found = set(secrets.parts_of(secret)) - {""}
+    assert {secret.strip(), *parts} <= found
+    assert not found & {"bedrock", "poller", "hooks", "h.example", "db"}

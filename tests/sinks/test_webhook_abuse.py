@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import socket
 import ssl
@@ -13,6 +14,7 @@ import pytest
 import trustme
 from aiohttp import web
 
+from poller.delivery import attempt
 from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.conformance import sample_event
 from poller.sinks.posting import LARGEST_ANSWER
@@ -44,11 +46,10 @@ async def outcome(
     """Send one event to `port` and return what went wrong, after a look for secrets in it."""
     url = f"{scheme}://{host}:{port}{PATH}"
     async with opened(webhook(url, secrets=[SECRET], **settings)) as sink:
-        with pytest.raises(DeliveryError) as caught:
-            await sink.send([EVENT])
-    assert "canary" not in everything_shown(caught.value)
-    assert not caught.value.permanent
-    return caught.value
+        error = (await attempt(sink, [EVENT]))[EVENT.id]
+    assert "canary" not in everything_shown(error)
+    assert not error.permanent
+    return error
 
 
 async def drip(writer: asyncio.StreamWriter, *first: bytes) -> None:
@@ -124,9 +125,24 @@ async def test_an_upload_that_is_not_read_costs_the_deadline_only() -> None:
     async with raw_server(stay_silent) as port:
         url = f"http://127.0.0.1:{port}/"
         async with opened(webhook(url, timeout="250ms")) as sink:
-            with pytest.raises(DeliveryError) as caught:
-                await sink.send([sample_event(job={"blob": "x" * 20_000_000})])
-    assert caught.value.reason is DeliveryReason.TIMEOUT
+            large = sample_event(job={"blob": "x" * 20_000_000})
+            error = (await attempt(sink, [large]))[large.id]
+    assert error.reason is DeliveryReason.TIMEOUT
+
+
+@in_loop
+async def test_a_connection_that_the_system_gives_up_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the deadline: the kernel has one of its own."""
+
+    async def give_up(*_: object, **__: object) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr("aiohttp.ClientSession.post", give_up)
+    error = await outcome(1)
+    assert (error.reason, str(error)) == (
+        DeliveryReason.TIMEOUT,
+        "http://127.0.0.1:1: the connection timed out",
+    )
 
 
 @in_loop

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from poller.errors import CorruptStoreError, StoreError
 from poller.store import Database
 from poller.store import database as database_module
+from poller.store.database import SCHEMA
 from poller.store.tables import jobs
 from tests.store.conftest import Store
 from tests.store.samples import TARGET, announced, job
@@ -255,7 +256,7 @@ def test_a_sound_file_is_accepted(sound: bytes, tmp_path: Path) -> None:
     path.write_bytes(sound)
     for database in opened(path):
         database.prepare()
-        assert database.migrate() == ("0001", "0001")
+        assert database.migrate() == (SCHEMA, SCHEMA)
         assert sum(Store(database).snapshot.status_counts().values()) == 50
 
 
@@ -292,7 +293,7 @@ def test_a_database_in_memory_works_from_every_thread() -> None:
         thread.start()
         thread.join()
     assert database.exists()
-    assert database.revision() == "0001"
+    assert database.revision() == SCHEMA
     database.close()
 
 
@@ -314,7 +315,7 @@ def test_a_probe_leaves_nothing_behind(database: Database) -> None:
     database.probe()
     with database.read() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM sinks")).scalar_one() == 0
-    assert database.revision() == "0001"
+    assert database.revision() == SCHEMA
 
 
 @only_sqlite

@@ -327,6 +327,31 @@ def test_jobs_are_counted_by_status(store: Store) -> None:
     )
     place = ("123456789012", "us-east-1", "model_invocation_job")
     assert store.snapshot.status_counts() == {(*place, "InProgress"): 2, (*place, "Failed"): 1}
+    store.record(silent(job(1, "Completed")), silent(job(3, "Failed"), gone=True), silent(job(4, "Failed")))
+    store.record(silent(job(2, "Stopping")), silent(job(1, "Completed")))
+    assert store.snapshot.status_counts() == {
+        (*place, "Stopping"): 1,
+        (*place, "Completed"): 1,
+        (*place, "Failed"): 1,
+    }
+
+
+def test_a_poll_that_lost_its_target_counts_nothing(store: Store) -> None:
+    """The counts are written with the rows or not at all."""
+    stale = store.claim()
+    store.snapshot.release(stale)
+    store.record(silent(job(1)))
+    before = store.snapshot.status_counts()
+    with pytest.raises(LeaseLostError):
+        store.snapshot.record(stale, [silent(job(2))])
+    assert store.snapshot.status_counts() == before
+
+
+def test_counting_the_jobs_does_not_read_them(store: Store) -> None:
+    """However long the history, the gauges cost the same."""
+    with store.explained() as steps:
+        store.snapshot.status_counts()
+    assert not [step for step in steps if "job_counts" not in step], steps
 
 
 def test_open_jobs_are_added_up(store: Store) -> None:

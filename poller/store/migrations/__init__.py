@@ -29,8 +29,8 @@ def known_revisions() -> frozenset[str]:
     return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to the newest revision inside the transaction of `connection`."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema to a revision, the newest by default, inside the transaction of `connection`."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

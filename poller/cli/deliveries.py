@@ -1,0 +1,99 @@
+"""`deliveries list`, `show` and `replay`: names, options and help texts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from poller.cli.options import LimitOption, Output, OutputOption, State, context_of, moment
+
+deliveries = typer.Typer(
+    no_args_is_help=True, help="Look at what is owed, was delivered, or was given up; send it again."
+)
+
+_Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
+_StateOption = Annotated[State | None, typer.Option(help="Only this state.")]
+_Job = Annotated[str | None, typer.Option(help="Only this job, by its ARN.")]
+_Event = Annotated[str | None, typer.Option(help="Only this event, by its id.")]
+_Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=moment,
+        metavar="TIME",
+        help="Only what was delivered or given up then or later; of what is pending, what was recorded then "
+        "or later. `2026-11-20T10:00:00Z`, or `2h` for two hours ago.",
+    ),
+]
+_Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only before then.")]
+
+
+@deliveries.command("list")
+def list_(
+    context: typer.Context,
+    sink: _Sink = None,
+    state: _StateOption = None,
+    job: _Job = None,
+    event: _Event = None,
+    since: _Since = None,
+    until: _Until = None,
+    output: OutputOption = Output.TABLE,
+    limit: LimitOption = 100,
+) -> None:
+    """List deliveries, the newest first."""
+    from poller.cli.browsing import list_rows
+
+    equal = {"sink": sink, "state": state, "job_arn": job, "event_id": event}
+    list_rows(
+        context_of(context), "deliveries", output=output, limit=limit, equal=equal, since=since, until=until
+    )
+
+
+@deliveries.command()
+def show(context: typer.Context, key: Annotated[str, typer.Argument(help="The delivery's id.")]) -> None:
+    """Show one delivery as JSON: its attempts, its last error, and the event that it delivers."""
+    from poller.cli.browsing import show_row
+
+    show_row(context_of(context), "deliveries", key)
+
+
+@deliveries.command()
+def replay(
+    context: typer.Context,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
+    ] = None,
+    sink: _Sink = None,
+    state: _StateOption = None,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
+    ] = False,
+    job: _Job = None,
+    event: _Event = None,
+    since: _Since = None,
+    until: _Until = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be replayed; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
+) -> None:
+    """Send deliveries again: the same events, with the same ids and the same bytes.
+
+    What is selected by all of the options together becomes pending and due now, with its attempts forgotten,
+    and a running daemon sends it within seconds, the oldest of each job first. What is pending already is
+    made due. Name at least one id or option. More than 100 are asked about on a terminal, and need `--yes`
+    elsewhere.
+    """
+    from poller.cli.replaying import Choice, replay_deliveries
+
+    choice = Choice(
+        ids=tuple(dict.fromkeys(ids or ())),
+        sink=sink,
+        states=(*((state,) if state else ()), *((State.DEAD,) if dead else ())),
+        job=job,
+        event=event,
+        since=since,
+        until=until,
+    )
+    raise typer.Exit(replay_deliveries(context_of(context), choice, dry_run=dry_run, yes=yes))

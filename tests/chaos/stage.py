@@ -1,0 +1,215 @@
+"""Where a run takes place: a simulator, receivers, a folder for the store, and what is read from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from poller.simulator import Simulator, SimulatorServer
+from tests.chaos.oracle import Copy, Evidence, Life, read
+from tests.chaos.receiver import SECRET, Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+LOG = "log"
+PATIENCE = 60.0
+
+
+def eventually(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """Wait until something is true, and return it.
+
+    Raises:
+        TimeoutError: It did not come true.
+    """
+    limit = time.monotonic() + seconds
+    while not (found := true()):
+        if time.monotonic() > limit:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+    return found
+
+
+class Stage:
+    """One run's surroundings; a context manager.
+
+    Args:
+        seed: Decides what the simulator makes up.
+        folder: Where the store is to be.
+        receivers: The webhooks; besides them there is the log sink.
+        owed: The sinks that an event about a status is owed to; the routes say the same.
+        routes: The `routes` of the configuration; empty for everything to everybody.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        receivers: Iterable[Receiver],
+        *,
+        owed: Callable[[str], Iterable[str]],
+        routes: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.receivers = {receiver.name: receiver for receiver in receivers}
+        self.simulator = Simulator(seed=seed)
+        self.recorded: dict[str, bytes] = {}
+        """Every event that was ever seen in the store."""
+        self.silent: dict[str, int] = {}
+        """How many statuses each job of the baseline had entered when it was made."""
+        self._owed = owed
+        self._routes = list(routes)
+        self._server = SimulatorServer(self.simulator)
+        self._stack = contextlib.ExitStack()
+        self.outputs: Path
+
+    def __enter__(self) -> Self:
+        # What a process says stays off the disk that fills up.
+        self.outputs = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-out-")))
+        self._stack.enter_context(self._server)
+        for receiver in self.receivers.values():
+            self._stack.enter_context(receiver)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def store(self) -> Path:
+        """The database."""
+        return self.folder / "poller.db"
+
+    def environ(self, **settings: str) -> dict[str, str]:
+        """Variables for the program; settings are `POLL__INTERVAL="1s"`."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "BEDROCK_POLLER_", "CHAOS_", "STATE_DIRECTORY", "XDG_"))
+        }
+        hooks = {
+            name: {
+                "type": "webhook",
+                "url": receiver.url,
+                "secrets": [SECRET],
+                "timeout": "1s",
+                "retry": {"initial": "20ms", "max": "500ms"},
+            }
+            for name, receiver in self.receivers.items()
+        }
+        own = {
+            "POLL__INTERVAL": "200ms",
+            "POLL__IDLE_INTERVAL": "200ms",
+            "STORE__LEASE": "1s",
+            "STORE__URL": f"sqlite:///{self.store}",
+            "AWS__REQUESTS_PER_SECOND": "500",
+            "WEB__LISTEN": "127.0.0.1:0",
+            "SINKS": json.dumps(
+                {**hooks, LOG: {"type": "log", "retry": {"initial": "20ms", "max": "500ms"}}}
+            ),
+            "LOG__FORMAT": "json",
+            **({"ROUTES": json.dumps(self._routes)} if self._routes else {}),
+            **settings,
+        }
+        return {
+            **inherited,
+            "HOME": str(self.outputs),
+            "AWS_ACCESS_KEY_ID": "AKIDCHAOS",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_ENDPOINT_URL_BEDROCK": self._server.url,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self._server.url,
+            **{f"BEDROCK_POLLER_{name}": value for name, value in own.items()},
+        }
+
+    def lives(self) -> list[Life]:
+        """What every job has been through."""
+        lives = []
+        for job in self.simulator.jobs():
+            statuses = tuple(status for _, status in self.simulator.history(job.arn))
+            lives.append(Life(job.arn, statuses, self.silent.get(job.arn, 0)))
+        return lives
+
+    def baseline(self) -> None:
+        """Take note that what has happened so far was there before."""
+        self.silent = {life.arn: len(life.statuses) for life in self.lives()}
+
+    def copies(self) -> list[Copy]:
+        """Everything that arrived anywhere."""
+        arrived = [copy for receiver in self.receivers.values() for copy in receiver.copies]
+        for path in sorted(self.outputs.glob("out-*")):
+            # What a kill cut short never arrived; a failed write is followed by an empty line.
+            whole, _, _ = path.read_bytes().rpartition(b"\n")
+            for line in filter(None, whole.split(b"\n")):
+                try:
+                    one = read(line).id
+                except ValueError:
+                    one = "unreadable"
+                arrived.append(Copy(LOG, one, line))
+        return arrived
+
+    def arrived(self, arn: str, status: str) -> bool:
+        """Whether an event has reached every sink that it is owed to."""
+        reached = set()
+        for copy in self.copies():
+            if copy.taken and arn.encode() in copy.body:
+                told = read(copy.body)
+                if (told.arn, told.status) == (arn, status):
+                    reached.add(copy.sink)
+        return reached >= set(self._owed(status))
+
+    def look(self) -> None:
+        """Remember the events in the store, as a killed process left it, without touching a file of it."""
+        if not self.store.exists():
+            return
+        with tempfile.TemporaryDirectory(prefix="chaos-look-") as folder:
+            for suffix in ("", "-wal"):
+                if (left := Path(f"{self.store}{suffix}")).exists():
+                    shutil.copy(left, Path(folder) / f"{self.store.name}{suffix}")
+            self.remember(Path(folder) / self.store.name)
+
+    def remember(self, store: Path | None = None) -> None:
+        """Remember the events in a store that nobody is using."""
+        try:
+            for one, body in query(store or self.store, "SELECT id, body FROM events"):
+                if self.recorded.setdefault(one, bytes(body)) != bytes(body):
+                    self.recorded[f"{one} once more"] = bytes(body)
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+
+    def pending(self) -> int:
+        """How many deliveries are still owed."""
+        return int(query(self.store, "SELECT count(*) FROM deliveries WHERE state <> 'done'")[0][0])
+
+    def baselined(self) -> bool:
+        """Whether both targets have their baseline."""
+        try:
+            return query(self.store, "SELECT count(*) FROM targets WHERE baselined = 1") == [(2,)]
+        except sqlite3.OperationalError:
+            return False
+
+    def sound(self) -> str:
+        """What SQLite finds wrong with the store; `ok` for nothing."""
+        return str(query(self.store, "PRAGMA integrity_check")[0][0])
+
+    def evidence(self) -> Evidence:
+        """What to judge."""
+        self.remember()
+        return Evidence(self.lives(), self.copies(), self.recorded, self._owed)
+
+
+def query(store: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the store with nothing of ours in between."""
+    with contextlib.closing(sqlite3.connect(store, timeout=10)) as connection:
+        return connection.execute(sql).fetchall()

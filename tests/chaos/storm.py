@@ -1,0 +1,231 @@
+"""A random storm against the real daemon: `make chaos CHAOS_ARGS="--for 10m --seed 7"`.
+
+Jobs move, and faults come and go as the seed has it: the daemon is killed and told to stop, AWS throttles,
+breaks off and goes in circles, receivers refuse, hang and hang up, the clock jumps, the disk fills. Then all
+faults end, things settle, one more transition has to pass, and the oracle judges. 0 means that nothing was
+lost, made up, altered or out of order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poller.durations import parse_duration
+from poller.simulator.seeding import Dice
+from tests.chaos.children import spawn
+from tests.chaos.disk import private_disks, unmount
+from tests.chaos.mint import ENDINGS, Mint
+from tests.chaos.receiver import Receiver
+from tests.chaos.stage import LOG, Stage, eventually, query
+from tests.chaos.weather import Moods, Weather
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.chaos.oracle import Verdict
+
+_FIRST, _SECOND = "first", "endings"
+_ROUTES = (
+    {"sinks": [_FIRST, LOG]},
+    {"match": {"outcome": ["succeeded", "failed", "partial", "stopped", "expired"]}, "sinks": [_SECOND]},
+)
+_TICK_SECONDS = 0.1
+_TELL_SECONDS = 10.0
+_LOOK_SECONDS = 15.0
+_SETTLE_SECONDS = 120.0
+_FRESH_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_DISK_BYTES = 96 * 1024 * 1024
+_BASELINE = 12
+
+
+def owed(status: str) -> tuple[str, ...]:
+    """Who is to get an event: everything goes to two sinks, endings to a third."""
+    return (_FIRST, LOG, _SECOND) if status in ENDINGS else (_FIRST, LOG)
+
+
+class Storm:
+    """One storm.
+
+    Args:
+        folder: Where the store is to be.
+        seconds: How long.
+        seed: Decides what happens.
+        database_clock: Whether the clock that SQLite reads jumps as well.
+    """
+
+    def __init__(self, folder: Path, seconds: float, seed: int, *, database_clock: bool = False) -> None:
+        self._database_clock = database_clock
+        self._seconds = seconds
+        self._seed = seed
+        self._dice = Dice(seed, "storm")
+        self._moods = {name: Moods(seed, name) for name in (_FIRST, _SECOND)}
+        receivers = [Receiver(name, mood) for name, mood in self._moods.items()]
+        self._stage = Stage(seed, folder, receivers, owed=owed, routes=_ROUTES)
+        self._mint = Mint(self._stage.simulator, seed)
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self._looked = 0.0
+        self._deaths: Counter[str] = Counter()
+        self.problems: list[str] = []
+
+    def run(self) -> Verdict:
+        """Run it to its end, and judge."""
+        with self._stage as stage:
+            clock = stage.outputs / "clock"
+            clock.write_text("0")
+            self._weather = Weather(stage, self._moods, clock, self._seed)
+            self._environ = {
+                **stage.environ(AWS__MAX_ATTEMPTS="2"),
+                "CHAOS_CLOCK": str(clock),
+                "CHAOS_CLOCK_DATABASE": str(int(self._database_clock)),
+            }
+            try:
+                return self._judged()
+            finally:
+                if self._daemon is not None:
+                    self._daemon.kill()
+                    self._daemon.wait()
+
+    def _judged(self) -> Verdict:
+        stage = self._stage
+        self._mint.history(_BASELINE)
+        stage.baseline()
+        self._start()
+        eventually(stage.baselined, "the baseline was never made")
+        self._rage(time.monotonic() + self._seconds)
+        self._weather.clear()
+        fresh = self._settle()
+        if self._stop(signal.SIGTERM) != 0:
+            self.problems.append("SIGTERM after all was quiet did not end it with 0")
+        if (found := stage.sound()) != "ok":
+            self.problems.append(f"the store is damaged: {found}")
+        return stage.evidence().verdict(
+            kills=self._deaths["SIGKILL"] + self._deaths["SIGTERM"],
+            faults=self._weather.count,
+            fresh=fresh,
+            seed=self._seed,
+        )
+
+    def _rage(self, until: float) -> None:
+        began = told = time.monotonic()
+        while (now := time.monotonic()) < until:
+            if self._dice.chance(0.5):
+                self._mint.step()
+            self._weather.change()
+            if self._dice.chance(0.02):
+                self._stop(self._dice.pick([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            self._keep_alive()
+            if now - told > _TELL_SECONDS:
+                told = now
+                arrivals = sum(len(receiver.copies) for receiver in self._stage.receivers.values())
+                say(
+                    f"{now - began:.0f}s of {self._seconds:.0f}s: transitions={self._mint.minted} "
+                    f"arrivals={arrivals} starts={self._starts} faults={self._weather.count} "
+                    f"now={', '.join(self._weather.now) or 'calm'}"
+                )
+            time.sleep(_TICK_SECONDS)
+
+    def _settle(self) -> float | None:
+        """Wait until all is seen and delivered; returns how long a fresh transition then takes."""
+        say("the faults have ended; waiting for what is owed")
+        try:
+            eventually(self._settled, "it did not settle", _SETTLE_SECONDS)
+        except TimeoutError as error:
+            self.problems.append(f"{error} within {_SETTLE_SECONDS:.0f} s")
+        began = time.monotonic()
+        arn = self._mint.fresh()
+        try:
+            eventually(lambda: self._kept() and self._stage.arrived(arn, "Completed"), "", _FRESH_SECONDS)
+        except TimeoutError:
+            return None
+        return time.monotonic() - began
+
+    def _kept(self) -> bool:
+        self._keep_alive()
+        return True
+
+    def _settled(self) -> bool:
+        self._keep_alive()
+        known = dict(query(self._stage.store, "SELECT arn, status FROM jobs"))
+        unseen = any(known.get(life.arn) != life.statuses[-1] for life in self._stage.lives())
+        return not unseen and self._stage.pending() == 0
+
+    def _start(self) -> None:
+        self._starts += 1
+        outputs = self._stage.outputs
+        self._daemon = spawn(
+            ["run"], self._environ, outputs / f"out-{self._starts:04}", outputs / f"err-{self._starts:04}"
+        )
+        self._weather.pid = self._daemon.pid
+        self._weather.press()
+
+    def _stop(self, number: signal.Signals) -> int:
+        """Send a signal, and see that it ends."""
+        assert self._daemon is not None
+        self._deaths[number.name] += 1
+        self._daemon.send_signal(number)
+        code = self._daemon.wait(_STOP_SECONDS)
+        self._daemon = None
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._stage.look()
+        return code
+
+    def _keep_alive(self) -> None:
+        """Start it again, as its supervisor would."""
+        if self._daemon is not None and (code := self._daemon.poll()) is not None:
+            self._daemon = None
+            self._deaths["by itself"] += 1
+            # It may refuse to start on a full disk; anything else is its own fault.
+            if not (code == 1 and self._weather.disk_full):
+                said = (self._stage.outputs / f"err-{self._starts:04}").read_text()[-2000:]
+                self.problems.append(f"it ended by itself with {code}: {said}")
+        if self._daemon is None:
+            self._start()
+
+
+def say(line: str) -> None:
+    """Tell whoever waits."""
+    sys.stderr.write(f"chaos: {line}\n")
+    sys.stderr.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a storm; the exit code says whether it left everything as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.storm", description=__doc__)
+    parser.add_argument("--for", dest="span", type=parse_duration, default="3m", help="such as 30m")
+    parser.add_argument("--seed", type=int, default=None, help="repeats a storm; by default a new one")
+    parser.add_argument("--database-clock", action="store_true", help="SQLite's clock jumps as well")
+    chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
+    seed = int(time.time()) % 1_000_000 if chosen.seed is None else chosen.seed
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="chaos-storm-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        disk = folder / "disk"
+        disk.mkdir()
+        if private_disks(disk, size=_DISK_BYTES):
+            stack.callback(unmount, disk)
+        store = disk / "store"
+        store.mkdir()
+        say(f"seed={seed} for {chosen.span.total_seconds():.0f}s")
+        storm = Storm(store, chosen.span.total_seconds(), seed, database_clock=chosen.database_clock)
+        verdict = storm.run()
+    for what in (*verdict.violations.all, *storm.problems):
+        sys.stdout.write(f"  {what}\n")
+    sys.stdout.write(verdict.line + "\n")
+    return 0 if verdict.clean and not storm.problems else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

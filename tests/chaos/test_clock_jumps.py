@@ -1,0 +1,142 @@
+"""A wall clock that jumps an hour and back (fault 12): work goes on when the clock is right again."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from poller.model import Event, Target
+from poller.store import Database, Outbox, Settlement, Snapshot
+from poller.store.outbox import Enqueue
+from tests.chaos.children import spawn
+from tests.chaos.receiver import Receiver
+from tests.chaos.stage import LOG, Stage, eventually
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOON = 1_800_000_000.0
+HOUR = 3600.0
+LEASE = 15.0
+TARGET = Target("default", "us-east-1", "async_invoke")
+
+
+class Clock:
+    """The database's clock, set by hand."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def __call__(self) -> sa.ColumnElement[float]:
+        """The SQL for it."""
+        return sa.literal_column("clock()", sa.Double())
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon."""
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
+    """A store that goes by that clock."""
+    database = Database(f"sqlite:///{tmp_path}/poller.db", now=clock)
+
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
+        connection.create_function("clock", 0, lambda: clock.time)
+
+    sa.event.listen(database.engine, "connect", connected)
+    database.prepare()
+    database.migrate()
+    with closing(database):
+        yield database
+
+
+def owe(database: Database) -> None:
+    """Record an event that is due at once."""
+    event = Event.with_data("id", "type", b"{}", {"job_arn": "arn"})
+    owed = Enqueue(database)
+    database.write(lambda connection: owed(connection, [(event, ["hook"])]))
+
+
+def test_what_was_recorded_while_the_clock_was_ahead_is_due_when_it_is_right(
+    database: Database, clock: Clock
+) -> None:
+    """An event recorded while the clock was an hour ahead does not wait for that hour to pass."""
+    clock.time = NOON + HOUR
+    owe(database)
+    clock.time = NOON + 1
+    assert len(Outbox(database).claim("hook", limit=1, lease=LEASE)) == 1
+
+
+def test_a_delivery_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_over(
+    database: Database, clock: Clock
+) -> None:
+    """What a process claimed before it was killed is free after one lease, not after the hour as well."""
+    owe(database)
+    outbox = Outbox(database)
+    clock.time = NOON + HOUR
+    assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
+    clock.time = NOON + LEASE
+    assert outbox.claim("hook", limit=1, lease=LEASE) == []
+    clock.time += LEASE
+    assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
+
+
+def test_a_target_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_over(
+    database: Database, clock: Clock
+) -> None:
+    """A target whose poller was killed is polled again after one lease, not after the hour as well."""
+    first, second = (Snapshot(database, owner=owner, lease=LEASE) for owner in ("first", "second"))
+    first.register([TARGET])
+    clock.time = NOON + HOUR
+    assert first.claim(TARGET) is not None
+    clock.time = NOON + 2 * LEASE
+    assert second.claim(TARGET) is not None
+
+
+def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_right(
+    database: Database, clock: Clock
+) -> None:
+    """Its wait counts from a time that was wrong, so it is over; at a start, waits are believed."""
+    owe(database)
+    outbox = Outbox(database)
+    (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
+    clock.time = NOON + HOUR
+    outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
+    assert outbox.claim("hook", limit=1, lease=LEASE) == []
+    clock.time = NOON + 1
+    (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
+    outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
+    assert Outbox(database).claim("hook", limit=1, lease=LEASE) == []
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_polls_go_on_after_a_short_jump(tmp_path: Path) -> None:
+    """The clock is an hour ahead for a second: the next poll is not an hour away."""
+    with Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage:
+        clock = stage.outputs / "clock"
+        clock.write_text("0")
+        environ = {**stage.environ(), "CHAOS_CLOCK": str(clock)}
+        daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
+        try:
+            eventually(stage.baselined, "no baseline")
+            # More than one, because the daemon may happen to look at the clock during a jump.
+            for _ in range(3):
+                clock.write_text(str(HOUR))
+                before = stage.simulator.requests.count()
+                eventually(lambda before=before: stage.simulator.requests.count() > before + 4, "no polls")  # type: ignore[misc]
+                clock.write_text("0")
+                arn = stage.simulator.submit_batch(script=[("Submitted", 0)])
+                eventually(lambda arn=arn: stage.arrived(arn, "Submitted"), "no poll after the jump", 8)  # type: ignore[misc]
+        finally:
+            daemon.kill()
+            daemon.wait()

@@ -1,0 +1,35 @@
+"""A short storm, and a receiver and a disk that behave as badly as they should."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_short_storm_loses_nothing() -> None:
+    """Twelve seconds of everything at once; the verdict is all zeros, and a fresh transition passes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.storm", "--for", "12s", "--seed", "7"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(
+        r"chaos: kills=[0-9]+ faults=[0-9]+ events=[0-9]+ copies=[0-9]+ lost=0 phantom=0 altered=0 "
+        r"disordered=0 fresh=[0-9.]+s seed=7",
+        done.stdout.splitlines()[-1],
+    )
+    assert "chaos: 10s of 12s: transitions=" in done.stderr

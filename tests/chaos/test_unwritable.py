@@ -1,0 +1,118 @@
+"""A store that cannot be written (faults 4 and 5): not ready, nothing sent, and all is well afterwards."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.children import spawn
+from tests.chaos.disk import limit, make_room
+from tests.chaos.points import Mode, Plan
+from tests.chaos.receiver import Receiver
+from tests.chaos.stage import LOG, Stage, eventually
+from tests.chaos.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+HOOK = "hook"
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """A receiver, a log and a simulator with two jobs."""
+    with Stage(1, tmp_path, [Receiver(HOOK)], owed=lambda _: (HOOK, LOG)) as stage:
+        stage.simulator.submit_async(script=[("InProgress", 0)])
+        stage.simulator.submit_batch(script=[("InProgress", 0)])
+        stage.baseline()
+        yield stage
+
+
+def ready(stage: Stage) -> int:
+    """The status of `/-/ready`."""
+    said = (stage.outputs / "err-1").read_text().splitlines(keepends=True)
+    lines = [json.loads(line) for line in said if line.startswith("{") and line.endswith("}\n")]
+    url = next(line["url"] for line in lines if line["event"] == "web.listening")
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=20) as answer:  # noqa: S310 - our own
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def follow(
+    stage: Stage, begin: Callable[[int], None], end: Callable[[int], None], environ: dict[str, str]
+) -> None:
+    """Run the daemon; break its store, mint, see that nothing is sent; mend it, and see that all is."""
+    daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
+    try:
+        eventually(stage.baselined, "no baseline")
+        eventually(lambda: ready(stage) == 200, "not ready")
+        begin(daemon.pid)
+        eventually(lambda: ready(stage) == 503, "ready though the store takes no write")
+        asked = stage.simulator.requests.count()
+        arn = stage.simulator.submit_batch(script=[("Submitted", 0), ("Failed", 0)])
+        eventually(
+            lambda: (
+                stage.simulator.requests.count() > asked
+                or "poll.failed" in (stage.outputs / "err-1").read_text()
+            ),
+            "no poll tried",
+        )
+        assert stage.copies() == []
+        assert ready(stage) == 503
+        end(daemon.pid)
+        eventually(lambda: ready(stage) == 200, "not ready again")
+        eventually(lambda: stage.arrived(arn, "Failed"), "nothing sent afterwards")
+        daemon.terminate()
+        assert daemon.wait(30) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert stage.sound() == "ok"
+    verdict = stage.evidence().verdict(fresh=0.0)
+    assert verdict.clean, verdict.violations.all
+
+
+@pytest.mark.long
+def test_commits_that_fail_for_good(stage: Stage) -> None:
+    """Every commit fails until it no longer does."""
+    ended = stage.outputs / "ended"
+    ended.touch()
+    plan = Plan(stage.outputs / "trace", Mode.ERROR_FOR_GOOD, number=first_commit(stage), ended=ended)
+    follow(
+        stage,
+        lambda _: ended.unlink(),
+        lambda _: ended.touch(),
+        {**stage.environ(), **plan.environ()},
+    )
+
+
+def first_commit(stage: Stage) -> int:
+    """The number of a point before a commit: the first one of a program that starts on an empty store."""
+    plan = Plan(stage.outputs / "rehearsal")
+    environ = {**stage.environ(STORE__URL=f"sqlite:///{stage.outputs}/rehearsal.db"), **plan.environ()}
+    program = spawn(["migrate"], environ, stage.outputs / "rehearsal-out", stage.outputs / "rehearsal-err")
+    assert program.wait(60) == 0
+    with Trace(plan.trace) as trace:
+        return trace.names.index("before commit: commit") + 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prlimit")
+def test_files_that_may_not_grow(stage: Stage) -> None:
+    """The kernel refuses to let the log of the store grow, as on a full disk."""
+    follow(
+        stage,
+        lambda pid: limit(stage.folder, pid),
+        lambda pid: make_room(stage.folder, pid),
+        stage.environ(),
+    )
