@@ -15,20 +15,28 @@ import sqlalchemy as sa
 
 from poller.model import Delivery, Event, storable
 from poller.store.database import Bulk
+from poller.store.queue import (
+    BACKLOG,
+    DEAD,
+    DEAD_LETTERS,
+    DELIVERED,
+    DONE,
+    GIVEN_UP,
+    LEASE,
+    PENDING,
+    PENDING_LITERAL,
+    READY,
+    RETRIED,
+    Heads,
+    claimable,
+    waiting,
+)
 from poller.store.tables import deliveries, events, sinks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from poller.store.database import Database
-
-PENDING, DONE, DEAD = "pending", "done", "dead"
-
-# SQLite uses a partial index only for a literal, never for a bound value.
-_PENDING: sa.ColumnClause[str] = sa.literal_column(f"'{PENDING}'")
-
-# The same words as in the index.
-_READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
 
 _LONGEST_ERROR = 500
 _FALL_SECONDS = 60.0
@@ -69,43 +77,6 @@ class Removed:
     events: int = 0
     deliveries: int = 0
     dead_letters: int = 0
-
-
-class Heads:
-    """Keeps `head` true for the oldest pending delivery of a job to a sink, and for no other.
-
-    To be called in a transaction that has added deliveries or settled some, after it has.
-
-    Args:
-        database: Where.
-        key: The column that says which deliveries those are.
-    """
-
-    def __init__(self, database: Database, key: sa.Column[Any]) -> None:
-        near = deliveries.alias()
-        touched = sa.select(near.c.sink, near.c.job_arn).where(
-            near.c[key.name].in_(sa.bindparam("keys", expanding=True))
-        )
-        pending = sa.and_(
-            deliveries.c.state == _PENDING,
-            sa.tuple_(deliveries.c.sink, deliveries.c.job_arn).in_(touched),
-        )
-        # Where transactions run side by side, one that adds a delivery and one that settles the delivery
-        # before it have to wait for each other, or neither would see that a new head is needed.
-        self._lock = None
-        if database.path is None:
-            self._lock = sa.select(deliveries.c.id).where(pending).order_by(deliveries.c.id).with_for_update()
-        self._correct = (
-            sa.update(deliveries).where(pending, deliveries.c.head == _blocked()).values(head=~_blocked())
-        )
-
-    def correct(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
-        """See to the jobs and sinks of these deliveries."""
-        if not keys:
-            return
-        if self._lock is not None:
-            connection.execute(self._lock, {"keys": keys})
-        connection.execute(self._correct, {"keys": keys})
 
 
 class Enqueue:
@@ -174,15 +145,15 @@ class Outbox:
         # Built once: composing a statement costs more than running it.
         now = database.now()
         self._now = sa.select(now)
-        self._candidates = _candidates(now)
-        due = _queue().where(now >= _READY).with_only_columns(sa.literal(1)).order_by(None).limit(1)
+        self.claimable = claimable(now)
+        due = waiting().where(now >= READY).with_only_columns(sa.literal(1)).order_by(None).limit(1)
         self._look = sa.select(now, due.exists())
         self._clocks: dict[str, float] = {}
-        self._next = _queue().with_only_columns(_READY - now).limit(1)
-        self._lease = Bulk(database.engine, _LEASE)
-        self._delivered = Bulk(database.engine, _DELIVERED)
-        self._retried = Bulk(database.engine, _RETRIED)
-        self._given_up = Bulk(database.engine, _GIVEN_UP)
+        self._next = waiting().with_only_columns(READY - now).limit(1)
+        self._lease = Bulk(database.engine, LEASE)
+        self._delivered = Bulk(database.engine, DELIVERED)
+        self._retried = Bulk(database.engine, RETRIED)
+        self._given_up = Bulk(database.engine, GIVEN_UP)
         self._heads = Heads(database, deliveries.c.id)
 
     def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
@@ -272,7 +243,12 @@ class Outbox:
 
     def _distrust(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
         """Correct what was written while the clock was ahead, and would wait until it is there again."""
-        waiting = [deliveries.c.sink == sink, deliveries.c.state == _PENDING, deliveries.c.head, now < _READY]
+        waiting = [
+            deliveries.c.sink == sink,
+            deliveries.c.state == PENDING_LITERAL,
+            deliveries.c.head,
+            now < READY,
+        ]
         leased = sa.update(deliveries).where(*waiting, deliveries.c.lease_until > now + lease)
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
@@ -284,7 +260,7 @@ class Outbox:
         connection.execute(sa.update(deliveries).where(*waiting, *ahead).values(corrected))
 
     def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
-        rows = connection.execute(self._candidates, {"sink_name": sink, "most": limit}).all()
+        rows = connection.execute(self.claimable, {"sink_name": sink, "most": limit}).all()
         self._lease.run(connection, [{"key": key, "until": until} for key, *_ in rows])
         return [
             Delivery(key, sink, Event(event_id, event_type, bytes(body)), attempts, epoch + 1, failing_for)
@@ -340,7 +316,7 @@ class Outbox:
                 sa.update(deliveries)
                 .where(
                     deliveries.c.sink == sink,
-                    deliveries.c.state == _PENDING,
+                    deliveries.c.state == PENDING_LITERAL,
                     sa.or_(deliveries.c.attempts > 0, deliveries.c.due_at > now),
                 )
                 .values(due_at=now, attempts=0, first_failed_at=None)
@@ -359,9 +335,9 @@ class Outbox:
         """What is owed, by sink; sinks to which nothing was ever owed are absent."""
         found: dict[str, Backlog] = {}
         with self._database.read() as connection:
-            for sink, owed, oldest in connection.execute(_BACKLOG):
+            for sink, owed, oldest in connection.execute(BACKLOG):
                 found[sink] = Backlog({PENDING: owed}, oldest)
-            for sink, owed in connection.execute(_DEAD_LETTERS):
+            for sink, owed in connection.execute(DEAD_LETTERS):
                 before = found.get(sink, Backlog({}, None))
                 found[sink] = Backlog({**before.states, DEAD: owed}, before.oldest_pending)
         return found
@@ -398,96 +374,3 @@ class Outbox:
             return Removed(gone.rowcount, delivered, dead)
 
         return self._database.write(transaction)
-
-
-def _blocked() -> sa.Exists:
-    """Whether an earlier delivery of the same job to the same sink is not settled yet."""
-    earlier = deliveries.alias()
-    return sa.exists().where(
-        earlier.c.sink == deliveries.c.sink,
-        earlier.c.job_arn == deliveries.c.job_arn,
-        earlier.c.state == _PENDING,
-        earlier.c.id < deliveries.c.id,
-    )
-
-
-def _parked(sink: sa.BindParameter[str]) -> sa.Exists:
-    return sa.exists().where(sinks.c.name == sink, sinks.c.parked_at.is_not(None))
-
-
-def _queue() -> sa.Select[Any]:
-    """What waits to be claimed, soonest first; takes `sink_name`."""
-    sink = sa.bindparam("sink_name", type_=sa.String())
-    return (
-        sa.select(deliveries.c.id)
-        .where(
-            deliveries.c.sink == sink,
-            deliveries.c.state == _PENDING,
-            deliveries.c.head,
-            # Polls of overlapping targets can each add a head of one job, side by side: the older goes first.
-            ~_blocked(),
-            ~_parked(sink),
-        )
-        .order_by(_READY, deliveries.c.id)
-    )
-
-
-def _candidates(now: sa.ColumnElement[float]) -> sa.Select[Any]:
-    """What can be claimed; takes `sink_name` and `most`."""
-    return (
-        _queue()
-        .with_only_columns(
-            deliveries.c.id,
-            deliveries.c.attempts,
-            deliveries.c.epoch,
-            (now - deliveries.c.first_failed_at).label("failing_for"),
-            deliveries.c.event_id,
-            events.c.type,
-            events.c.body,
-        )
-        .join(events, events.c.id == deliveries.c.event_id)
-        .where(now >= _READY)
-        .limit(sa.bindparam("most", type_=sa.Integer()))
-        .with_for_update(skip_locked=True, of=deliveries)
-    )
-
-
-def _counted(state: str) -> sa.Select[Any]:
-    """How many are in a state, and the first id, by sink; read from an index alone."""
-    literal: sa.ColumnClause[str] = sa.literal_column(f"'{state}'")
-    columns = (deliveries.c.sink, sa.func.count().label("owed"), sa.func.min(deliveries.c.id).label("first"))
-    return sa.select(*columns).where(deliveries.c.state == literal).group_by(deliveries.c.sink)
-
-
-_pending = _counted(PENDING).subquery()
-_BACKLOG = sa.select(_pending.c.sink, _pending.c.owed, deliveries.c.created_at).join(
-    deliveries, deliveries.c.id == _pending.c.first
-)
-_DEAD_LETTERS = _counted(DEAD).with_only_columns(deliveries.c.sink, sa.func.count())
-
-_LEASE = (
-    sa.update(deliveries)
-    .where(deliveries.c.id == sa.bindparam("key"))
-    .values(lease_until=sa.bindparam("until"), epoch=deliveries.c.epoch + 1)
-)
-_HELD = sa.and_(
-    deliveries.c.id == sa.bindparam("key"),
-    deliveries.c.epoch == sa.bindparam("held"),
-    deliveries.c.state == _PENDING,
-)
-_FAILED = {
-    "attempts": deliveries.c.attempts + 1,
-    "lease_until": None,
-    "first_failed_at": sa.func.coalesce(deliveries.c.first_failed_at, sa.bindparam("now")),
-    "last_reason": sa.bindparam("reason"),
-    "last_error": sa.bindparam("error"),
-}
-_DELIVERED = (
-    sa.update(deliveries)
-    .where(_HELD)
-    .values(state=DONE, settled_at=sa.bindparam("now"), lease_until=None, last_reason=None, last_error=None)
-)
-_RETRIED = sa.update(deliveries).where(_HELD).values(_FAILED | {"due_at": sa.bindparam("due")})
-_GIVEN_UP = (
-    sa.update(deliveries).where(_HELD).values(_FAILED | {"state": DEAD, "settled_at": sa.bindparam("now")})
-)

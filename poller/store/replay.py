@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from poller.store.outbox import PENDING, Heads
+from poller.store.queue import PENDING, Heads
 from poller.store.tables import deliveries
 
 if TYPE_CHECKING:
