@@ -47,7 +47,9 @@ class Metrics:
         )
         self.poll_duration = self._histogram("poll_duration_seconds", "Time of a poll.", _POLLS, *_TARGET)
         self.poll_interval = self._gauge(
-            "poll_interval_seconds", "Time between two polls, longer while idle or throttled.", *_TARGET
+            "poll_interval_seconds",
+            "Time between two polls, longer while idle, throttled or crowded.",
+            *_TARGET,
         )
         self.poll_last_success = self._gauge(
             "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET

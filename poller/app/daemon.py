@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 _GAUGES_SECONDS = 5.0
+_PAUSE_FACTOR = 20
 _PRUNE_SECONDS = 3600.0
 _LOOP_SECONDS = 60.0
 
@@ -52,6 +54,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._running = False
         self._jobs_changed = True
+        self._waiting = 0
         self._workers: list[SinkWorker] = []
 
     def stop(self) -> None:
@@ -156,6 +159,7 @@ class Daemon:
             metrics=parts.metrics,
             progress=parts.progress,
             reported=self._reported,
+            crowded=lambda: self._waiting > poll.backlog_limit,
         )
         return scheduler
 
@@ -169,17 +173,21 @@ class Daemon:
     async def _keep_gauges(self) -> None:
         parts = self.parts
         gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox, parts.settings.sinks)
+        pause = _GAUGES_SECONDS
         while True:
-            parts.progress.beat("gauges", within=_GAUGES_SECONDS + _LOOP_SECONDS)
+            parts.progress.beat("gauges", within=pause + _LOOP_SECONDS)
             changed, self._jobs_changed = self._jobs_changed, False
+            began = time.monotonic()
             try:
                 if changed:
                     await asyncio.to_thread(gauges.refresh_jobs)
-                await asyncio.to_thread(gauges.refresh_outbox)
+                self._waiting = await asyncio.to_thread(gauges.refresh_outbox)
             except StoreError as error:
                 self._jobs_changed = True
                 _log.error("gauges.failed", error=str(error))
-            await asyncio.sleep(_GAUGES_SECONDS)
+            # Counting a backlog of a million takes a moment, and must not become the main work.
+            pause = max(_GAUGES_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
+            await asyncio.sleep(pause)
 
     async def _keep_retention(self) -> None:
         parts = self.parts

@@ -56,8 +56,8 @@ class StoreGauges:
         self._show(self._metrics.oldest_open_job, oldest)
         self._show(self._metrics.job_records, records)
 
-    def refresh_outbox(self) -> None:
-        """Set the gauges of what is owed."""
+    def refresh_outbox(self) -> int:
+        """Set the gauges of what is owed, and return how much of it waits."""
         backlog, parked = self._outbox.backlog(), self._outbox.parked()
         for sink in {*self._sinks, *backlog}:
             owed = backlog.get(sink)
@@ -65,6 +65,7 @@ class StoreGauges:
                 self._metrics.outbox.labels(sink, state).set(owed.states.get(state, 0) if owed else 0)
             self._metrics.outbox_oldest.labels(sink).set((owed.oldest_pending if owed else None) or 0)
             self._metrics.sink_parked.labels(sink).set(sink in parked)
+        return sum(owed.states.get("pending", 0) for owed in backlog.values())
 
     def _show(self, gauge: Gauge, values: Mapping[_Labels, float]) -> None:
         """Set a gauge's series and remove those that are gone; never clears what a scrape might miss."""

@@ -53,6 +53,7 @@ class PollScheduler:
         metrics: Where polls are counted.
         progress: Told when each target will be heard of next.
         reported: Called with every poll's report.
+        crowded: Whether so much waits to be delivered that polls should bring less.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PollScheduler:
         metrics: Metrics,
         progress: Progress,
         reported: Callable[[Report], None] = lambda _: None,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cycle = cycle
         self._targets = targets
@@ -76,6 +78,7 @@ class PollScheduler:
         self._metrics = metrics
         self._progress = progress
         self._reported = reported
+        self._crowded = crowded
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[Report | None]] = set()
@@ -216,15 +219,17 @@ class PollScheduler:
             self._pace(report)
             self._reported(report)
         self.expect(target)
-        return report is not None and report.carried > 0 and not report.strained
+        return report is not None and report.carried > 0 and not (report.strained or self._crowded())
 
     def _pace(self, report: Report) -> None:
         target = report.target
         if report.events:
             self._last_change[target.id] = time.monotonic()
-        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained)
+        crowded = self._crowded()
+        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained or crowded)
         if strain != self._strain.get(target.id, 1):
-            _log.warning("poll.strain_changed", target=target.id, times_slower=strain)
+            why = "throttled" if report.strained else "backlog" if crowded else "calm"
+            _log.warning("poll.strain_changed", target=target.id, times_slower=strain, why=why)
         self._strain[target.id] = strain
         wanted = poll_interval(
             interval=self._interval,

@@ -63,6 +63,9 @@ class PollSettings(Section):
     `emit` sends an event for each, however old."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """How many targets may be polled at once, in threads. More helps only with many targets."""
+    backlog_limit: int = Field(default=100_000, ge=1)
+    """With more deliveries than this waiting, targets are polled less and less often, up to eight times: what
+    happens meanwhile is found later, instead of filling the disk now. Nothing is dropped."""
     page_cost: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
     """What listing a page of up to 1000 jobs weighs when a poll is planned, against `get_cost`. The plan with
     the least weight is taken; with equal weights that is the one with the fewest API calls."""

@@ -141,6 +141,27 @@ def test_a_daemon_can_be_embedded(
     assert arn in capfd.readouterr().out
 
 
+def test_a_backlog_slows_polling_and_is_kept(
+    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While more waits than `poll.backlog_limit` allows, polls come less often, and nothing is dropped."""
+    monkeypatch.setattr("poller.app.daemon._GAUGES_SECONDS", 0.05)
+    for _ in range(5):
+        simulator.submit_batch(script=OPEN)
+    sinks = (
+        '{"dead": {"type": "webhook", "url": "http://127.0.0.1:1/", "retry": {"initial": "1h", "max": "1h"}}}'
+    )
+    built = parts(SINKS=sinks, POLL__FIRST_SCAN="emit", POLL__BACKLOG_LIMIT="4", WEB__LISTEN="null")
+    sample = built.metrics.registry.get_sample_value
+    labels = {"target": "default", "region": "us-east-1", "kind": "model_invocation_job"}
+
+    def during() -> None:
+        eventually(lambda: (sample("bedrock_poller_poll_interval_seconds", labels) or 0) >= 8 * 0.2)
+
+    running(Daemon(built, signals=False), during)
+    assert sample("bedrock_poller_outbox_deliveries", {"sink": "dead", "state": "pending"}) == 5
+
+
 def test_a_daemon_outlives_a_store_that_fails_for_a_while(
     parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

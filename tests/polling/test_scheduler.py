@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, StoreError
 from poller.metrics import Metrics
@@ -59,7 +60,13 @@ class Rig:
     """A scheduler and what it tells."""
 
     def __init__(
-        self, script: Script, *, interval: float = 0.1, idle: float = 0.1, concurrency: int = 4
+        self,
+        script: Script,
+        *,
+        interval: float = 0.1,
+        idle: float = 0.1,
+        concurrency: int = 4,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self.metrics = Metrics()
         self.progress = Progress()
@@ -75,6 +82,7 @@ class Rig:
             metrics=self.metrics,
             progress=self.progress,
             reported=self.reports.append,
+            crowded=crowded,
         )
 
     def run(self, until: Callable[[], bool] | float, *, grace: float = 5) -> None:
@@ -154,6 +162,29 @@ def test_a_strained_target_is_polled_less_often_until_it_is_calm() -> None:
         return calm.is_set() and rig.count("poll_interval_seconds") == 0.02
 
     rig.run(recovered)
+
+
+def test_polls_slow_down_while_too_much_waits_to_be_delivered() -> None:
+    """A backlog does for all targets what throttling does for one, carried work waits, and it is said why."""
+    crowded = threading.Event()
+    crowded.set()
+    script = Script(lambda target: Report(target, open_jobs=1, carried=1))
+    rig = Rig(script, interval=0.05, idle=0.05, crowded=crowded.is_set)
+
+    def recovered() -> bool:
+        if rig.count("poll_interval_seconds") == rig.count("poll_interval_seconds", B) == 0.4:
+            crowded.clear()
+        return not crowded.is_set() and rig.count("poll_interval_seconds") == 0.05
+
+    with capture_logs() as lines:
+        rig.run(recovered)
+    changes = [line for line in lines if line["event"] == "poll.strain_changed" and line["target"] == A.id]
+    assert [(line["times_slower"], line["why"]) for line in changes[:4]] == [
+        (2, "backlog"),
+        (4, "backlog"),
+        (8, "backlog"),
+        (4, "calm"),
+    ]
 
 
 def test_a_poll_that_carried_work_is_followed_at_once() -> None:
