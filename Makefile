@@ -74,6 +74,10 @@ bench: $(VENV)/.dev ## measure speed against rivals, in a few minutes (BENCH_ARG
 chaos: $(VENV)/.dev ## a random storm against the daemon (CHAOS_ARGS="--for 10m --seed 7")
 	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev ## inject every fault of docs/faults.md, and print what became of each
+	@$(BIN)/python tests/faults.py
+
 .PHONY: sweep
 sweep: $(VENV)/.dev ## kill it, or make it fail, at every 7th step (SWEEP_ARGS="--stride 1" for every one)
 	@$(BIN)/python -m tests.chaos.sweep $(SWEEP_ARGS)

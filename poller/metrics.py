@@ -54,6 +54,9 @@ class Metrics:
         self.poll_last_success = self._gauge(
             "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET
         )
+        self.clock_skew = self._gauge(
+            "clock_skew_seconds", "The local clock minus that of AWS, as its last answer told it."
+        )
         self.carried = self._counter(
             "poll_jobs_carried", "Jobs left to the next poll because the budget of calls was spent."
         )

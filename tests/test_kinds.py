@@ -323,7 +323,7 @@ def test_records_are_absent_when_no_count_is_there() -> None:
     )
 )
 def test_no_item_whatsoever_raises_anything_but_an_item_error(item: Any) -> None:
-    """A stranger's JSON becomes a job or an `ItemError`, nothing else."""
+    """A stranger's JSON becomes a job or an `ItemError`, nothing else (fault 21)."""
     try:
         job = MODEL_INVOCATION_JOB.observe(item)
     except ItemError:

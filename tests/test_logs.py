@@ -204,7 +204,10 @@ def test_the_longest_secret_is_struck_first() -> None:
 
 @both_forms
 def test_a_stranger_s_text_cannot_forge_a_line(form: str, output: Output) -> None:
-    """Line ends and control characters of a job's name are escaped, in the event and in every value."""
+    """Line ends and control characters of a job's name are escaped, in the event and in every value.
+
+    Injects fault 45.
+    """
     log = output.configure(form)
     log.info(ODD, job_name=ODD, nested={"names": [ODD]}, thing=RuntimeError(ODD))
     logging.getLogger("stranger").warning("name is %s", ODD)

@@ -37,6 +37,8 @@ MISSES_BEFORE_GONE = 3
 _ENDED_AT_ONCE = 20
 """How many ended jobs wait for their details before they are recorded; bounds what a kill repeats."""
 
+_SKEW_SECONDS = 60.0
+
 _MOST_WARNINGS = 10_000
 
 
@@ -137,6 +139,7 @@ class Scan:
         self._details = details
         self._unseen = {job.arn: job for job in open_jobs}
         self._returned: set[str] = set()
+        self._pages = 0
         self._gets_left = gets
         self._reserved = 0
         self._first = first
@@ -152,6 +155,9 @@ class Scan:
 
     def page(self, page: Page) -> None:
         """Take in one page of the listing."""
+        if page.served_at is not None and not self._pages:
+            self._compare_clocks(page.served_at)
+        self._pages += 1
         self._report.jobs += len(page.items)
         # The list is ordered by submission, so its newest job stands at an edge of a page.
         for item in (*page.items[:1], *page.items[-1:]):
@@ -170,6 +176,13 @@ class Scan:
         jobs = [job for item in fresh if (job := self._observe(item)) is not None]
         changed = [job.arn for job in jobs if job.arn in ended]
         self._take(jobs, {**others, **self._tools.ledger.known(changed)} if changed else others)
+
+    def _compare_clocks(self, served_at: datetime) -> None:
+        """Tell by how much the local clock is wrong; nothing but `observed_at` depends on it."""
+        skew = (self._tools.now() - served_at).total_seconds()
+        self._tools.metrics.clock_skew.set(skew)
+        if abs(skew) > _SKEW_SECONDS:
+            self._tools.warn_once("clock.skewed", self._claim.target, "", seconds=round(skew, 1))
 
     def _observe(self, item: Any) -> Job | None:
         try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from poller.errors import ConfigError, Problem
 from poller.settings.sinks import SinkSettings
 from poller.sinks.contract import Sink
+from poller.sinks.isolation import IsolatedSink
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -91,7 +92,7 @@ def problems() -> list[Problem]:
 
 
 def build(name: str, settings: SinkSettings) -> Sink[Any]:
-    """Make the sink that `settings` describe.
+    """Make the sink that `settings` describe; a third party's in a loop of its own.
 
     Args:
         name: Its name in the configuration.
@@ -101,11 +102,11 @@ def build(name: str, settings: SinkSettings) -> Sink[Any]:
         ConfigError: As `sink_type`, or a third party's class cannot be made.
     """
     loaded = sink_type(settings.type)
-    try:
+    if settings.type in BUILT_IN:
         return loaded(name, settings)
+    try:
+        return IsolatedSink(loaded(name, settings))
     except Exception as error:
-        if settings.type in BUILT_IN:
-            raise
         raise ConfigError(
             [Problem(f"sinks.{name}", f"a sink of type {settings.type!r} cannot be made: {_name_of(error)}")]
         ) from error

@@ -144,7 +144,10 @@ def test_a_daemon_can_be_embedded(
 def test_a_backlog_slows_polling_and_is_kept(
     parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While more waits than `poll.backlog_limit` allows, polls come less often, and nothing is dropped."""
+    """While more waits than `poll.backlog_limit` allows, polls come less often, and nothing is dropped.
+
+    Injects fault 10.
+    """
     monkeypatch.setattr("poller.app.daemon._GAUGES_SECONDS", 0.05)
     for _ in range(5):
         simulator.submit_batch(script=OPEN)

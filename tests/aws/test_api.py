@@ -175,7 +175,7 @@ def test_a_failure_on_a_later_page_leaves_the_listing_incomplete(
 
 
 def test_an_expired_token_leaves_the_listing_incomplete(api: Api, simulator: Simulator) -> None:
-    """The service refuses to go on; the first page stands."""
+    """The service refuses to go on; the first page stands (fault 16)."""
     jobs = batch_jobs(simulator, 4)
     simulator.faults.add(faults.ShortPages(size=2), faults.ExpiredToken())
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
@@ -185,7 +185,7 @@ def test_an_expired_token_leaves_the_listing_incomplete(api: Api, simulator: Sim
 
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_listing_whose_tokens_go_round_is_ended(length: int, api: Api, simulator: Simulator) -> None:
-    """A token that repeats, or comes back after others, is noticed within one round."""
+    """A token that repeats, or comes back after others, is noticed within one round (fault 15)."""
     batch_jobs(simulator, 20)
     simulator.faults.add(faults.ShortPages(size=2), faults.CyclicTokens(length=length))
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
@@ -195,7 +195,7 @@ def test_a_listing_whose_tokens_go_round_is_ended(length: int, api: Api, simulat
 
 
 def test_fresh_tokens_for_ever_with_empty_pages_are_ended(api: Api, simulator: Simulator) -> None:
-    """Everything was seen, but nobody says so: the listing is not taken as complete."""
+    """Everything was seen, but nobody says so: the listing is not taken as complete (fault 15)."""
     jobs = batch_jobs(simulator, 3)
     simulator.faults.add(faults.EndlessTokens())
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
@@ -343,7 +343,7 @@ def test_fields_named_like_the_sdk_s_own_are_no_errors(api: Api, switchboard: Sw
 def test_a_server_that_is_not_there_is_a_network_failure(
     make_sessions: Callable[..., Sessions], environment: pytest.MonkeyPatch
 ) -> None:
-    """Connection refused."""
+    """Connection refused (fault 24)."""
     environment.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")
     client = make_sessions().client(Access(), DEFAULT_REGION, "bedrock-runtime")
     with pytest.raises(AwsError) as caught:

@@ -292,7 +292,7 @@ def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
     sts: Sts,
     tmp_path: Path,
 ) -> None:
-    """An hour later the role is assumed anew, and the external id is read again for it."""
+    """An hour later the role is assumed anew, and the external id is read again for it (fault 24)."""
     file = tmp_path / "external_id"
     file.write_text("before")
     access = Access(role_arn=ROLE, external_id=file.read_text)

@@ -42,7 +42,10 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_small_run_prints_and_writes_every_row(tmp_path: Path) -> None:
-    """Each row has its figures, the counted facts hold, and the file names the command that made it."""
+    """Each row has its figures, the counted facts hold, and the file names the command that made it.
+
+    Injects fault 23.
+    """
     results = tmp_path / "results.md"
     done = bench(*SIZES, "--output", results)
     assert done.returncode == 0, done.stderr

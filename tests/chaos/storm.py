@@ -187,7 +187,7 @@ class Storm:
             self._daemon = None
             self._deaths["by itself"] += 1
             # It may refuse to start on a full disk; anything else is its own fault.
-            if not (code == 1 and self._weather.disk_full):
+            if not (code == 1 and self._weather.disk_lately_full):
                 said = (self._stage.outputs / f"err-{self._starts:04}").read_text()[-2000:]
                 self.problems.append(f"it ended by itself with {code}: {said}")
         if self._daemon is None:

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_short_storm_loses_nothing() -> None:
-    """Twelve seconds of everything at once; the verdict is all zeros, and a fresh transition passes."""
+    """Twelve seconds of everything at once; the verdict is all zeros, and a fresh transition passes.
+
+    Injects fault 1.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos.storm", "--for", "12s", "--seed", "7"],
         cwd=ROOT,

@@ -19,7 +19,10 @@ HALVES = {"once": ("kill", "disk-full"), "run": ("error-once", "error-for-good")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("program", HALVES)
 def test_every_mode_at_some_points(program: str) -> None:
-    """The program dies or fails at points of every phase, and nothing is lost, made up or altered."""
+    """The program dies or fails at points of every phase, and nothing is lost, made up or altered.
+
+    Injects faults 1 and 5.
+    """
     modes = HALVES[program]
     points = ("--first", "30", "--stride", "150", "--most", "400")
     done = subprocess.run(

@@ -85,7 +85,7 @@ def follow(
 
 @pytest.mark.long
 def test_commits_that_fail_for_good(stage: Stage) -> None:
-    """Every commit fails until it no longer does."""
+    """Every commit fails until it no longer does (fault 5)."""
     ended = stage.outputs / "ended"
     ended.touch()
     plan = Plan(stage.outputs / "trace", Mode.ERROR_FOR_GOOD, number=first_commit(stage), ended=ended)
@@ -109,7 +109,7 @@ def first_commit(stage: Stage) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prlimit")
 def test_files_that_may_not_grow(stage: Stage) -> None:
-    """The kernel refuses to let the log of the store grow, as on a full disk."""
+    """The kernel refuses to let the log of the store grow, as on a full disk (fault 4)."""
     follow(
         stage,
         lambda pid: limit(stage.folder, pid),

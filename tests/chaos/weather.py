@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.chaos.stage import Stage
 
 _HOUR = 3600.0
+_LATELY_SECONDS = 5.0
 _AWS: Mapping[str, Callable[[], tuple[faults.Fault, ...]]] = {
     "throttled": lambda: (faults.Throttle(probability=0.7),),
     "5xx": lambda: (faults.Fail(probability=0.5),),
@@ -81,6 +82,12 @@ class Weather:
         """The daemon's."""
         self.count = 0
         self.disk_full = False
+        self._room_since = float("-inf")
+
+    @property
+    def disk_lately_full(self) -> bool:
+        """Whether a process that has just ended may have met a full disk."""
+        return self.disk_full or time.monotonic() - self._room_since < _LATELY_SECONDS
 
     @property
     def now(self) -> list[str]:
@@ -153,6 +160,7 @@ class Weather:
 
         def end() -> None:
             self.disk_full = False
+            self._room_since = time.monotonic()
             make_room(self._stage.folder, self.pid)
 
         self._begin("disk full", 0.5, 3.0, begin, end)

@@ -91,7 +91,7 @@ def test_the_defaults_are_right(shell: Shell) -> None:
 
 
 def test_a_wrong_configuration_starts_nothing(shell: Shell) -> None:
-    """Every command that needs the configuration refuses a wrong one with 2."""
+    """Every command that needs the configuration refuses a wrong one with 2 (fault 42)."""
     path = shell.write(MISTAKES)
     for command in (
         ["run"],

@@ -138,7 +138,10 @@ def test_a_newer_schema_is_refused(shell: Shell, command: list[str]) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("damage", ["no database", "truncated"])
 def test_a_damaged_store_is_refused(shell: Shell, command: list[str], damage: str) -> None:
-    """It is never replaced in silence: 1, one line that names the file and the remedy, no traceback."""
+    """It is never replaced in silence: 1, one line that names the file and the remedy, no traceback.
+
+    Injects fault 7.
+    """
     if damage == "truncated":
         shell("migrate")
         content = shell.store.read_bytes()[:5000]

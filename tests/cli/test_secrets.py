@@ -111,7 +111,7 @@ def test_no_command_tells_a_secret(  # noqa: PLR0917 - fixtures and parameters
     broken: bool,
     store: str,
 ) -> None:
-    """Secrets planted in every setting that takes one are in no output of any command."""
+    """Secrets planted in every setting that takes one are in no output of any command (fault 46)."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     at_work.set(POLL__FIRST_SCAN="emit", AWS__MAX_ATTEMPTS="1")
@@ -134,7 +134,7 @@ def test_no_command_tells_a_secret(  # noqa: PLR0917 - fixtures and parameters
 def test_a_daemon_with_an_echoing_receiver_tells_no_secret(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, echo: str
 ) -> None:
-    """Neither its log nor its metrics, status page, API, dead letters and database have any."""
+    """Neither its log nor its metrics, status page, API, dead letters and database have any (fault 46)."""
     environ = environment(
         bedrock.url,
         tmp_path,
@@ -175,7 +175,10 @@ def test_a_daemon_with_an_echoing_receiver_tells_no_secret(
 def test_a_crash_tells_no_secret(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """A mistake of ours ends with a traceback, for whoever reports it, and without what was secret in it."""
+    """A mistake of ours ends with a traceback, for whoever reports it, and without what was secret in it.
+
+    Injects fault 46.
+    """
     path = written(shell.folder, planted(shell.folder, "https://h.example"))
     before = threading.excepthook
     real = Context.settings

@@ -73,7 +73,10 @@ def test_a_sink_that_is_not_configured(shell: Shell, command: str) -> None:
 
 
 def test_a_parked_sink_is_listed_and_resumed(at_work: Shell, simulator: Simulator) -> None:
-    """A receiver that says 410 parks its sink, its events are kept, `unpark` resumes it, and they arrive."""
+    """A receiver that says 410 parks its sink, its events are kept, `unpark` resumes it, and they arrive.
+
+    Injects fault 27.
+    """
     at_work.set(POLL__FIRST_SCAN="emit")
     simulator.submit_batch(script=[("InProgress", 0)])
     with Receiver(lambda _: 410) as receiver:

@@ -92,7 +92,7 @@ def test_a_slow_sink_costs_only_itself(bench: Bench) -> None:
 
 
 def test_retries_follow_the_schedule(bench: Bench) -> None:
-    """Waits double from the first ceiling to the last, times the draw, until it is given up."""
+    """Waits double from the first ceiling to the last, times the draw, until it is given up (fault 28)."""
     bench.owe((1, 0))
     sink = Told(failing(), retry={"initial": "10s", "max": "40s", "give_up_after": "2m"})
     waits = []
@@ -115,7 +115,10 @@ def test_retries_follow_the_schedule(bench: Bench) -> None:
 
 
 def test_a_dead_letter_frees_what_waits_behind_it(bench: Bench) -> None:
-    """Refused as such, an event gets five attempts; then it is dead, and the job's next event goes out."""
+    """Refused as such, an event gets five attempts; then it is dead, and the job's next event goes out.
+
+    Injects fault 34.
+    """
     bench.owe((1, 0), (1, 1))
 
     async def does(events: Sequence[Event]) -> None:
@@ -131,7 +134,7 @@ def test_a_dead_letter_frees_what_waits_behind_it(bench: Bench) -> None:
 
 
 def test_retry_after_pauses_the_whole_sink(bench: Bench) -> None:
-    """What the receiver asks for one event holds for all that is queued for it."""
+    """What the receiver asks for one event holds for all that is queued for it (fault 26)."""
     bench.owe(*((job, 0) for job in range(10)))
 
     async def does(_: object) -> None:
@@ -145,7 +148,10 @@ def test_retry_after_pauses_the_whole_sink(bench: Bench) -> None:
 
 
 def test_a_sink_that_says_it_is_gone_is_parked(bench: Bench) -> None:
-    """No more is sent, what was claimed ahead neither; the events are kept, and come after `unpark`."""
+    """No more is sent, what was claimed ahead neither; the events are kept, and come after `unpark`.
+
+    Injects fault 27.
+    """
     bench.owe(*((job, 0) for job in range(30)))
     gone = Told(failing(reason=DeliveryReason.GONE, permanent=True, park=True), concurrency=2)
     with capture_logs() as log:
@@ -163,7 +169,7 @@ def test_a_sink_that_says_it_is_gone_is_parked(bench: Bench) -> None:
 
 
 def test_of_a_batch_only_what_failed_is_sent_again(bench: Bench) -> None:
-    """A partial failure settles the rest of its batch as delivered."""
+    """A partial failure settles the rest of its batch as delivered (fault 32)."""
     bench.owe(*((job, 0) for job in range(5)))
 
     class Batch(Told):
@@ -185,7 +191,7 @@ def test_of_a_batch_only_what_failed_is_sent_again(bench: Bench) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("s3cret"), KeyError(), AssertionError(), MemoryError()])
 def test_a_sink_may_raise_anything(bench: Bench, error: Exception) -> None:
-    """Whatever it raises is a failure with a reason, and the worker goes on."""
+    """Whatever it raises is a failure with a reason, and the worker goes on (fault 37)."""
     bench.owe((1, 0), (2, 0))
 
     async def does(events: Sequence[Event]) -> None:
@@ -376,3 +382,33 @@ def test_at_least_once_and_in_order_whatever_fails(
     assert set(taken) == set(places)
     for job in range(6):
         assert list(dict.fromkeys(number for which, number in taken if which == job)) == [0, 1, 2, 3]
+
+
+def test_a_sink_that_is_down_for_three_days_gets_everything_in_order(bench: Bench) -> None:
+    """With the default schedule nothing dies in 72 hours, others are served, and it catches up (fault 35)."""
+    down = True
+
+    async def does(_: Sequence[Event]) -> None:
+        if down:
+            raise DeliveryError("refused", reason=DeliveryReason.CONNECT)
+
+    retry = {"initial": "5s", "max": "4h", "give_up_after": "80h"}
+    dead, alive = Told(does, name="dead", retry=retry), Told(name="alive", retry=retry)
+    owed = []
+    for hour in range(0, 72, 6):
+        owed += [(job, hour) for job in range(4)]
+        bench.owe(*owed[-4:], sinks=("dead", "alive"))
+        bench.drain(dead, alive, draw=0.99)
+        bench.ahead += 6 * 3600
+    assert sorted(alive.sent) == sorted(owed)
+    # Only the first event of each job has ever been tried.
+    assert set(dead.sent) == {(job, 0) for job in range(4)}
+    tried, down = len(dead.sent), False
+    for _ in range(12):
+        bench.drain(dead)
+        bench.ahead += 4 * 3600
+    assert sorted(dead.sent[tried:]) == sorted(owed)
+    for job in range(4):
+        arrived = [each for each in dead.sent[tried:] if each[0] == job]
+        assert arrived == sorted(arrived)
+    assert {row.state for row in bench.rows()} == {"done"}

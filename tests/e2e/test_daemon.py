@@ -103,7 +103,7 @@ def test_killed_between_polls_and_sends_it_loses_nothing(
 def test_killed_between_the_answer_and_the_settle_it_sends_the_same_again(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
 ) -> None:
-    """What was taken but not settled arrives once more, with the same id and the same bytes."""
+    """What was taken but not settled arrives once more, with the same id and the same bytes (fault 2)."""
     held = threading.Event()
     free = threading.Event()
 
@@ -158,7 +158,10 @@ def test_what_ended_while_it_was_down_is_reported_once(
 def test_a_stop_during_a_poll_is_bounded(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, seconds: float
 ) -> None:
-    """SIGTERM while AWS takes its time: it ends with 0 within the grace period; nothing counts as failed."""
+    """SIGTERM while AWS takes its time: it ends with 0 within the grace period; nothing counts as failed.
+
+    Injects fault 3.
+    """
     environ = environment(bedrock.url, tmp_path, SHUTDOWN__GRACE="3s")
     with Daemon(tmp_path, environ) as daemon:
         daemon.polled(1)
@@ -175,7 +178,10 @@ def test_a_stop_during_a_poll_is_bounded(
 def test_a_stop_during_a_send_is_bounded_and_counts_nothing(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
 ) -> None:
-    """SIGTERM while a receiver takes its time: the send is released, not failed, and comes next time."""
+    """SIGTERM while a receiver takes its time: the send is released, not failed, and comes next time.
+
+    Injects fault 3.
+    """
     free = threading.Event()
     held = threading.Event()
 
@@ -208,7 +214,10 @@ def test_a_stop_during_a_send_is_bounded_and_counts_nothing(
 def test_two_accounts_of_which_one_refuses(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
 ) -> None:
-    """Targets in two accounts by AssumeRole: the refused one is counted, the other is followed unhurt."""
+    """Targets in two accounts by AssumeRole: the refused one is counted, the other is followed unhurt.
+
+    Injects fault 24.
+    """
     environ = environment(bedrock.url, tmp_path, SHUTDOWN__GRACE="3s")
     roles = {name: f"arn:aws:iam::{digit * 12}:role/reader" for name, digit in (("good", "1"), ("bad", "2"))}
     targets = [

@@ -141,6 +141,7 @@ class Bench:
         route: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda _: ("audit",),
         alive: Callable[[Target], None] = lambda _: None,
         recorded: Callable[[], None] = lambda: None,
+        now: Callable[[], datetime] | None = None,
     ) -> Cycle:
         """What polls."""
         return Cycle(
@@ -150,7 +151,7 @@ class Bench:
             rules=Rules(overlap, full_scan_interval, emit_first_scan=emit, gets=gets),
             route=route,
             metrics=self.metrics,
-            now=self.clock,
+            now=now or self.clock,
             alive=alive,
             recorded=recorded,
         )

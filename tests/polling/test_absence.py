@@ -36,7 +36,10 @@ def hidden(arn: str, operation: str | None = None) -> faults.Change:
 
 @pytest.mark.parametrize("target", [ASYNC, BATCH], ids=["async", "batch"])
 def test_a_job_that_vanishes_is_its_own_event(baselined: Bench, target: Target) -> None:
-    """After several complete listings without it a Get is asked, and its answer makes the event; once."""
+    """After several complete listings without it a Get is asked, and its answer makes the event; once.
+
+    Injects fault 19.
+    """
     arn = one(baselined, target)
     with baselined.simulator.faults.active(hidden(arn)):
         polls = baselined.polls(6, target)
@@ -54,7 +57,10 @@ def test_a_job_that_vanishes_is_its_own_event(baselined: Bench, target: Target) 
 
 @pytest.mark.parametrize("target", [ASYNC, BATCH], ids=["async", "batch"])
 def test_a_job_that_reappears_is_followed_again(baselined: Bench, target: Target) -> None:
-    """Nothing old is sent again when it is back; its ending is announced, and so is a second vanishing."""
+    """Nothing old is sent again when it is back; its ending is announced, and so is a second vanishing.
+
+    Injects fault 19.
+    """
     arn = one(baselined, target)
     with baselined.simulator.faults.active(hidden(arn)):
         (gone,) = [event for poll in baselined.polls(4, target) for event in poll.events]
@@ -122,7 +128,10 @@ def test_an_old_job_that_vanishes_is_noticed_by_its_gets(crowded: tuple[Bench, s
 
 @pytest.mark.parametrize("full", [True, False], ids=["full", "window"])
 def test_an_empty_list_is_not_believed(baselined: Bench, full: bool) -> None:
-    """Where there were many jobs, an empty listing makes none of them look gone: Get knows them all."""
+    """Where there were many jobs, an empty listing makes none of them look gone: Get knows them all.
+
+    Injects fault 20.
+    """
     options: dict[str, Any] = {"full_scan_interval": timedelta(0)} if full else {}
     arns = [baselined.simulator.submit_batch(script=OPEN) for _ in range(30)]
     baselined.poll()

@@ -50,7 +50,10 @@ def submit(bench: Bench, target: Target, count: int) -> list[str]:
 @pytest.mark.parametrize("target", [ASYNC, BATCH], ids=["async", "batch"])
 @pytest.mark.parametrize("fault", BREAKS.values(), ids=BREAKS)
 def test_a_listing_that_breaks_off(baselined: Bench, target: Target, fault: faults.Fault) -> None:
-    """The poll says that it is incomplete, no job is missed for it, and the next poll makes up for it."""
+    """The poll says that it is incomplete, no job is missed for it, and the next poll makes up for it.
+
+    Injects fault 16.
+    """
     old = submit(baselined, target, 6)
     assert len(baselined.poll(target).events) == 6
     new = submit(baselined, target, 6)
@@ -84,7 +87,7 @@ def test_what_the_pages_before_the_break_showed_is_announced(baselined: Bench) -
 
 
 def test_tokens_without_end_end_the_scan(baselined: Bench) -> None:
-    """Fresh tokens for ever, on empty pages, end the scan as incomplete."""
+    """Fresh tokens for ever, on empty pages, end the scan as incomplete (fault 15)."""
     submit(baselined, BATCH, 1)
     with baselined.simulator.faults.active(faults.EndlessTokens()):
         poll = baselined.poll()

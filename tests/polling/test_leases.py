@@ -147,7 +147,10 @@ def polled(bench: Bench, step: int) -> bool:
 
 
 def test_a_first_scan_killed_at_every_step(bench: Bench) -> None:
-    """The kill point advances until a first scan ends clean; what each left behind is no news to the next."""
+    """The kill point advances until a first scan ends clean; what each left behind is no news to the next.
+
+    Injects fault 23.
+    """
     arns = submit(bench, 6)
     bench.simulator.faults.add(faults.ShortPages(size=2))
     for step in range(100):
@@ -159,7 +162,10 @@ def test_a_first_scan_killed_at_every_step(bench: Bench) -> None:
 
 
 def test_a_poll_killed_at_every_step(baselined: Bench) -> None:
-    """Killed before any transaction or commit, then started again: every job is announced exactly once."""
+    """Killed before any transaction or commit, then started again: every job is announced exactly once.
+
+    Injects fault 1.
+    """
     baselined.simulator.faults.add(faults.ShortPages(size=2))
     submitted: list[str] = []
     for step in range(100):

@@ -151,7 +151,7 @@ def test_a_target_that_wakes_up_is_polled_more_often() -> None:
 
 
 def test_a_strained_target_is_polled_less_often_until_it_is_calm() -> None:
-    """Throttling doubles the interval poll by poll up to eight times; calm polls bring it back."""
+    """Throttling doubles the interval poll by poll up to eight times; calm polls bring it back (fault 14)."""
     calm = threading.Event()
     script = Script(lambda target: Report(target, open_jobs=1, strained=not calm.is_set()))
     rig = Rig(script, interval=0.02, idle=0.02)
@@ -229,7 +229,10 @@ def test_no_more_polls_at_once_than_allowed() -> None:
 def test_a_failing_target_is_counted_and_does_not_hold_up_the_others(
     error: Exception, reason: str, log: list[EventDict]
 ) -> None:
-    """Whatever a poll raises has a reason in the metrics and a line in the log, and both targets go on."""
+    """Whatever a poll raises has a reason in the metrics and a line in the log, and both targets go on.
+
+    Injects fault 14.
+    """
 
     def does(target: Target) -> Report:
         if target is A:
@@ -342,7 +345,7 @@ def watched(rig: Rig, during: Callable[[], Awaitable[None]]) -> None:
 def test_a_jump_of_the_wall_clock_makes_every_target_due(
     jump: float, monkeypatch: pytest.MonkeyPatch, log: list[EventDict]
 ) -> None:
-    """When the wall clock jumps an hour either way, all targets are polled at once."""
+    """When the wall clock jumps an hour either way, all targets are polled at once (fault 12)."""
     offset = [0.0]
     clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
     monkeypatch.setattr("poller.polling.scheduler.time", clock)

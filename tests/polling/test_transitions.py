@@ -79,7 +79,10 @@ def test_each_transition_is_one_event(baselined: Bench) -> None:
 
 
 def test_statuses_skipped_between_polls_are_not_made_up(baselined: Bench) -> None:
-    """Of what happened between two polls only the last status is announced, after the one last seen."""
+    """Of what happened between two polls only the last status is announced, after the one last seen.
+
+    Injects fault 22.
+    """
     baselined.simulator.submit_batch(script=LIFE)
     assert baselined.poll().told == [(None, "Submitted")]
     baselined.clock.tick(60)
@@ -87,7 +90,7 @@ def test_statuses_skipped_between_polls_are_not_made_up(baselined: Bench) -> Non
 
 
 def test_a_status_that_goes_back_and_comes_again_is_new_each_time(baselined: Bench) -> None:
-    """A job that really returns to a status is announced each time, under another id."""
+    """A job that really returns to a status is announced each time, under another id (fault 22)."""
     arn = baselined.simulator.submit_async(script=OPEN)
     found = [baselined.poll(ASYNC)]
     for status in ("Failed", "InProgress", "Failed"):
@@ -189,7 +192,7 @@ def test_an_ending_is_announced_even_if_the_get_fails(baselined: Bench, fault: f
 
 
 def test_a_get_that_is_denied_is_said_once(baselined: Bench, log: list[EventDict]) -> None:
-    """A missing permission on Get is one warning for each target, not one for each job."""
+    """A missing permission on Get is one warning for each target, not one for each job (fault 25)."""
     arns = [baselined.simulator.submit_batch(script=OPEN) for _ in range(3)]
     cycle = baselined.cycle()
     baselined.poll(cycle=cycle)
@@ -204,7 +207,10 @@ def test_a_get_that_is_denied_is_said_once(baselined: Bench, log: list[EventDict
 
 
 def test_what_is_unknown_passes_verbatim(baselined: Bench) -> None:
-    """An unknown status, field and union member reach the event as they came; the status is no ending."""
+    """An unknown status, field and union member reach the event as they came; the status is no ending.
+
+    Injects fault 21.
+    """
     strange = {
         "status": "Dreaming",
         "mood": {"level": 3, "of": ["a", None, 1.5]},
@@ -250,7 +256,10 @@ def test_a_status_that_the_list_leaves_out_is_got(baselined: Bench) -> None:
 def test_a_malformed_item_is_quarantined_alone(
     baselined: Bench, shown: Any, reason: str, log: list[EventDict]
 ) -> None:
-    """An item that cannot be understood is counted and logged once, and the rest of its page goes on."""
+    """An item that cannot be understood is counted and logged once, and the rest of its page goes on.
+
+    Injects fault 21.
+    """
     first, bad, last = (baselined.simulator.submit_batch(script=OPEN) for _ in range(3))
     cycle = baselined.cycle()
     with baselined.simulator.faults.active(faults.Change(lambda _: shown, arn=bad)):
@@ -264,7 +273,10 @@ def test_a_malformed_item_is_quarantined_alone(
 
 @pytest.mark.parametrize("late_first", [True, False])
 def test_a_job_listed_twice_counts_as_the_later_one(baselined: Bench, late_first: bool) -> None:
-    """Of two states of one job on a page the later modification wins, in either order, as one event."""
+    """Of two states of one job on a page the later modification wins, in either order, as one event.
+
+    Injects fault 17.
+    """
     arn = baselined.simulator.submit_batch(script=OPEN)
     later = {"status": "Stopping", "lastModifiedTime": "2026-11-20T23:00:00.000Z"}
     earlier = {"status": "Submitted", "lastModifiedTime": "2026-11-20T01:00:00.000Z"}
@@ -275,7 +287,10 @@ def test_a_job_listed_twice_counts_as_the_later_one(baselined: Bench, late_first
 
 
 def test_absurd_times_cost_nothing_but_themselves(baselined: Bench) -> None:
-    """Times that are none, or lie outside the calendar, are null in the event and verbatim in the job."""
+    """Times that are none, or lie outside the calendar, are null in the event and verbatim in the job.
+
+    Injects fault 21.
+    """
     absurd = {"submitTime": "soon", "lastModifiedTime": "0001-01-01T00:00:00Z", "endTime": 10**20}
     baselined.simulator.submit_batch(script=OPEN, fields=absurd)
     (event,) = baselined.poll().events

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from poller.simulator import faults
-from tests.polling.conftest import ASYNC, BATCH, OPEN, Bench, Poll
+from poller.store import Snapshot
+from tests.polling.conftest import ASYNC, BATCH, LEASE, OPEN, Bench, Poll
 
 LIST = "ListModelInvocationJobs"
 GET = "GetModelInvocationJob"
@@ -66,7 +70,10 @@ def test_many_old_open_jobs_are_listed_rather_than_got(baselined: Bench) -> None
 
 
 def test_old_jobs_are_followed_without_permission_to_get(crowded: tuple[Bench, str]) -> None:
-    """If Get is denied, old open jobs are listed instead: their endings come, without details, and soon."""
+    """If Get is denied, old open jobs are listed instead: their endings come, without details, and soon.
+
+    Injects fault 25.
+    """
     bench, old = crowded
     with bench.simulator.faults.active(faults.AccessDenied(operation=GET)):
         (steady,) = bench.polls(1)
@@ -91,7 +98,10 @@ def test_old_jobs_without_a_time_are_followed_without_permission_to_get(baseline
 
 
 def test_a_job_that_becomes_visible_late_is_announced(baselined: Bench) -> None:
-    """A job that lists show only minutes after its submission is inside the overlap and is found."""
+    """A job that lists show only minutes after its submission is inside the overlap and is found.
+
+    Injects fault 18.
+    """
     late = baselined.simulator.submit_async(script=OPEN, visible_in=400)
     baselined.clock.tick(60)
     baselined.simulator.submit_async(script=OPEN)
@@ -102,7 +112,7 @@ def test_a_job_that_becomes_visible_late_is_announced(baselined: Bench) -> None:
 
 @pytest.mark.parametrize("target", [ASYNC, BATCH])
 def test_a_submission_in_the_future_does_not_move_the_window(baselined: Bench, target: object) -> None:
-    """A job dated after the service's own clock is announced, and later jobs are still seen."""
+    """A job dated after the service's own clock is announced, and later jobs are still seen (fault 13)."""
     kind = "async" if target is ASYNC else "batch"
     poll_target = ASYNC if target is ASYNC else BATCH
     submit = getattr(baselined.simulator, f"submit_{kind}")
@@ -148,7 +158,7 @@ def test_an_empty_first_list_is_asked_for_twice(bench: Bench) -> None:
 
 
 def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -> None:
-    """A job that is submitted between two pages is announced, by this poll or the next, once."""
+    """A job that is submitted between two pages is announced, by this poll or the next, once (fault 18)."""
     for _ in range(4):
         baselined.simulator.submit_batch(script=OPEN)
     made: list[str] = []
@@ -165,3 +175,45 @@ def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -
     arns = [event["data"]["job_arn"] for poll in (first, second) for event in poll.events]
     assert len(arns) == len(set(arns)) == 7
     assert set(made) <= set(arns)
+
+
+@pytest.mark.parametrize("minutes", [-45, -2, 0, 2, 45])
+def test_a_wrong_local_clock_misses_nothing_and_is_told(baselined: Bench, minutes: float) -> None:
+    """Windows go by the service's clock; the skew is a metric, and above a minute a warning (fault 13)."""
+    wrong = timedelta(minutes=minutes)
+    cycle = baselined.cycle(now=lambda: baselined.clock.now + wrong)
+    with capture_logs() as lines:
+        for _ in range(3):
+            baselined.simulator.submit_batch(script=[("InProgress", 0), ("Completed", 30)])
+            baselined.clock.tick(60)
+            assert ("Completed", True) in [
+                (event["data"]["status"], event["data"]["terminal"])
+                for event in baselined.poll(cycle=cycle).events
+            ]
+    assert baselined.count("clock_skew_seconds") == pytest.approx(wrong.total_seconds(), abs=1)
+    warned = [line for line in lines if line["event"] == "clock.skewed"]
+    assert len(warned) == (1 if minutes else 0)
+
+
+def test_a_restored_backup_tells_the_same_again(baselined: Bench) -> None:
+    """What happened since the backup is found once more, each under the id it had before (fault 8)."""
+    arns = [baselined.simulator.submit_batch(script=OPEN) for _ in range(3)]
+    baselined.poll()
+    backup = baselined.path.with_suffix(".backup")
+    with closing(sqlite3.connect(baselined.path)) as live, closing(sqlite3.connect(backup)) as kept:
+        live.backup(kept)
+    baselined.clock.tick(60)
+    for arn in arns:
+        baselined.simulator.force(arn, "Completed")
+    before = baselined.poll().events
+    assert len(before) == 3
+    baselined.database.close()
+    for old in baselined.path.parent.glob(baselined.path.name + "*"):
+        old.unlink()
+    backup.rename(baselined.path)
+    baselined.database = baselined.open()
+    baselined.snapshot = Snapshot(baselined.database, owner="restored", lease=LEASE)
+    baselined._last = 0
+    baselined.clock.tick(3600)
+    after = [event for event in baselined.poll().events if event["data"]["terminal"]]
+    assert {event["id"] for event in after} == {event["id"] for event in before}

@@ -152,7 +152,10 @@ def _bomb(first: str, of_aliases: str, levels: int = 40) -> str:
     ids=["aliases", "merges", "loop", "merge-loop", "brackets", "braces", "dashes"],
 )
 def test_a_yaml_bomb_is_refused(tmp_path: Path, text: str) -> None:
-    """A small file that would become a huge or endless structure is given up long before it is one."""
+    """A small file that would become a huge or endless structure is given up long before it is one.
+
+    Injects fault 42.
+    """
     (problem,) = problems_in(tmp_path, text)
     assert "100000 values or 100 levels" in problem.what
     assert problem.line is not None
@@ -166,7 +169,7 @@ def test_a_long_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_of_100_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
-    """The size alone is enough to know."""
+    """The size alone is enough to know (fault 42)."""
     path = tmp_path / "huge.yaml"
     with path.open("wb") as file:
         file.truncate(100 * 1024 * 1024)

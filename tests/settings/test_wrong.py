@@ -201,7 +201,10 @@ store: {url: "mysql://u:canary-3c0ffee@h/db"}
 
 
 def test_mistakes_of_every_nature_are_all_named_in_one_run(tmp_path: Path) -> None:
-    """Nothing hides behind anything else, and they come in the order of the file, variables last."""
+    """Nothing hides behind anything else, and they come in the order of the file, variables last.
+
+    Injects fault 42.
+    """
     found = problems_in(tmp_path, MANY, BEDROCK_POLLER_AWS__MAX_ATTEMPTS="x")
     assert [(problem.line, problem.where) for problem in found] == [
         (3, "poll.intervall"),

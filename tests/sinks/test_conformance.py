@@ -111,7 +111,7 @@ def failing(message: str) -> DeliveryError:
 )
 @in_loop
 async def test_a_broken_send_is_found(behave: Any, says: str) -> None:
-    """Foreign exceptions, secrets and strangers' ids are reported, the secret itself not."""
+    """Foreign exceptions, secrets and strangers' ids are reported, the secret itself not (fault 37)."""
     with pytest.raises(ConformanceError, match=says) as caught:
         await conformance.takes_one_event(broken(behave=behave))
     assert "s3cret" not in str(caught.value)

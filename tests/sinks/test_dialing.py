@@ -82,7 +82,10 @@ EMBEDDINGS: dict[str, Callable[[int], int]] = {
     ],
 )
 def test_what_hands_out_credentials_is_always_refused(address: str) -> None:
-    """Metadata, link-local, unspecified, multicast and unparsable addresses are refused, even if allowed."""
+    """Metadata, link-local, unspecified, multicast and unparsable addresses are refused, even if allowed.
+
+    Injects fault 44.
+    """
     assert not is_allowed(address)
     assert not is_allowed(address, allow=[ip_network("0.0.0.0/0"), ip_network("::/0")])
 
@@ -177,7 +180,10 @@ async def test_a_name_is_judged_by_what_it_resolves_to(names: dict[str, list[str
 
 @in_loop
 async def test_rebinding_is_refused_at_the_next_connection(names: dict[str, list[str]]) -> None:
-    """A name that changes from a good to a metadata address is refused when it is dialled again."""
+    """A name that changes from a good to a metadata address is refused when it is dialled again.
+
+    Injects fault 44.
+    """
     names["rebind.example"] = ["127.0.0.1", "169.254.169.254"]
 
     def hang_up(_: Received) -> web.Response:
@@ -220,7 +226,7 @@ async def test_a_good_address_of_the_same_name_is_dialled_instead(names: dict[st
 )
 @in_loop
 async def test_the_lists_of_networks_hold(settings: dict[str, list[str]], allowed: bool) -> None:
-    """`allow_networks` and `deny_networks` decide about the address that is dialled."""
+    """`allow_networks` and `deny_networks` decide about the address that is dialled (fault 44)."""
     async with receiver() as found:
         if allowed:
             async with opened(webhook(found.url, **settings)) as sink:
@@ -232,7 +238,7 @@ async def test_the_lists_of_networks_hold(settings: dict[str, list[str]], allowe
 
 @in_loop
 async def test_a_name_that_does_not_resolve_says_so(names: dict[str, list[str]]) -> None:
-    """An unknown name is a failure of DNS, to be tried again."""
+    """An unknown name is a failure of DNS, to be tried again (fault 30)."""
     names["nowhere.example"] = []
     error = await failure("https://nowhere.example/p4th-canary")
     assert error.reason is DeliveryReason.DNS
@@ -242,7 +248,7 @@ async def test_a_name_that_does_not_resolve_says_so(names: dict[str, list[str]])
 
 @in_loop
 async def test_a_resolver_that_hangs_costs_the_deadline_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The deadline covers name resolution, and closing does not wait for it."""
+    """The deadline covers name resolution, and closing does not wait for it (fault 30)."""
     gate = threading.Event()
     real = socket.getaddrinfo
 

@@ -34,7 +34,10 @@ NOW = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 @pytest.mark.parametrize("sink_type", HTTP_SINKS)
 @in_loop
 async def test_every_status_is_judged_alike_by_every_sink(sink_type: str, status: int) -> None:
-    """A real answer with each status succeeds or fails as the table says, and is never tried twice."""
+    """A real answer with each status succeeds or fails as the table says, and is never tried twice.
+
+    Injects fault 28.
+    """
 
     def answer(_: Received) -> web.Response:
         return web.Response(status=status, headers={"location": "/elsewhere", "retry-after": "7"})
@@ -92,7 +95,10 @@ def test_the_message_names_status_and_receiver() -> None:
     ],
 )
 def test_retry_after_is_read_or_ignored(value: str | None, expected: float | None) -> None:
-    """Seconds and dates of all three forms count, within bounds; garbage is as if it were not there."""
+    """Seconds and dates of all three forms count, within bounds; garbage is as if it were not there.
+
+    Injects fault 26.
+    """
     assert parse_retry_after(value, NOW) == expected
 
 

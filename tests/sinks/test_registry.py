@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from poller.errors import ConfigError
 from poller.settings.sinks import SinkSettings
 from poller.sinks import registry
+from poller.sinks.isolation import IsolatedSink
 from poller.sinks.log import LogSettings, LogSink
 from poller.sinks.webhook import WebhookSettings, WebhookSink
 
@@ -99,7 +100,9 @@ def test_a_third_party_sink_is_found(install: Callable[..., None]) -> None:
     install("carrier-pigeons", SINK.format(type="pigeon", init="pass"))
     assert "pigeon" in registry.names()
     settings = registry.settings_types()["pigeon"].model_validate({"type": "pigeon"})
-    assert type(registry.build("loft", settings)).__name__ == "Pigeon"
+    built = registry.build("loft", settings)
+    assert isinstance(built, IsolatedSink)
+    assert (built.name, type(built.inner).__name__) == ("loft", "Pigeon")
     assert registry.problems() == []
 
 

@@ -154,7 +154,10 @@ async def test_a_full_batch_of_large_events_is_split(cloud: Cloud) -> None:
 
 @in_loop
 async def test_an_event_above_the_limit_is_thinned(cloud: Cloud) -> None:
-    """The job's own fields go, a marker comes, everything else stays; the others of the batch are whole."""
+    """The job's own fields go, a marker comes, everything else stays; the others of the batch are whole.
+
+    Injects fault 33.
+    """
     topic = cloud.topic()
     queue = cloud.queue(topic)
     large = sample_event("large", job={"blob": "x" * 300_000})
@@ -168,7 +171,7 @@ async def test_an_event_above_the_limit_is_thinned(cloud: Cloud) -> None:
 
 @in_loop
 async def test_an_event_too_large_even_when_thinned_is_refused_alone(cloud: Cloud) -> None:
-    """It becomes a permanent failure of its own; the rest of the batch is published."""
+    """It becomes a permanent failure of its own; the rest of the batch is published (fault 33)."""
     topic = cloud.topic()
     queue = cloud.queue(topic)
     hopeless = sample_event("hopeless", message="m" * 300_000)
@@ -182,7 +185,10 @@ async def test_an_event_too_large_even_when_thinned_is_refused_alone(cloud: Clou
 
 @in_loop
 async def test_only_the_entries_that_failed_are_reported(cloud: Cloud) -> None:
-    """What the topic refused as such is permanent; its neighbours are out and are not sent again."""
+    """What the topic refused as such is permanent; its neighbours are out and are not sent again.
+
+    Injects fault 32.
+    """
     topic = cloud.topic()
     queue = cloud.queue(topic)
     # This server takes 256 KiB; the sink is told that the topic takes more.
@@ -207,7 +213,10 @@ async def test_a_topic_that_is_not_there_is_refused(cloud: Cloud) -> None:
 
 @in_loop
 async def test_text_that_sns_cannot_carry_is_replaced_in_attributes(cloud: Cloud) -> None:
-    """A status with control characters or half a surrogate pair still goes out, verbatim in the message."""
+    """A status with control characters or half a surrogate pair still goes out, verbatim in the message.
+
+    Injects fault 45.
+    """
     topic = cloud.topic()
     queue = cloud.queue(topic)
     hostile = sample_event(status="a\x00b\ud800c\ufffe" + "d" * 1000, outcome="")

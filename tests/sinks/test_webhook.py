@@ -95,7 +95,10 @@ async def test_the_timestamp_is_that_of_the_attempt() -> None:
 
 @in_loop
 async def test_secrets_rotated_between_attempts_are_used(tmp_path: Path) -> None:
-    """Files are read at each attempt: the new secret signs what waits, and both do while both are there."""
+    """Files are read at each attempt: the new secret signs what waits, and both do while both are there.
+
+    Injects fault 36.
+    """
     file = tmp_path / "whsec"
     file.write_text(SECRET + "\n")
     async with receiver() as found, opened(webhook(found.url, secret_file=file)) as sink:
@@ -289,7 +292,7 @@ def test_settings_show_no_secret() -> None:
     ],
 )
 def test_wrong_settings_are_named_and_not_shown(wrong: dict[str, Any], says: str) -> None:
-    """Each mistake is found when the configuration is read, in words that hold no secret."""
+    """Each mistake is found when the configuration is read, in words that hold no secret (fault 45)."""
     with pytest.raises(ValidationError) as caught:
         WebhookSettings.model_validate({"type": "webhook", "url": "https://h.example", **wrong})
     assert says in str(caught.value)

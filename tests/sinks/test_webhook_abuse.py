@@ -92,7 +92,7 @@ async def interim_for_ever(reader: asyncio.StreamReader, writer: asyncio.StreamW
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @in_loop
 async def test_a_slow_receiver_costs_the_deadline_only(talk: Callable[..., Any], scheme: str) -> None:
-    """However it dawdles, in connecting, head or body, the total deadline ends it."""
+    """However it dawdles, in connecting, head or body, the total deadline ends it (fault 29)."""
     async with raw_server(talk) as port:
         error = await outcome(port, scheme=scheme, timeout="250ms")
     # Over https the plain answer is a broken handshake where there is one; silence is not.
@@ -164,7 +164,7 @@ async def test_an_early_answer_ends_the_upload() -> None:
 @pytest.mark.parametrize(("status", "reason"), [("200 OK", None), ("500 No", DeliveryReason.SERVER_ERROR)])
 @in_loop
 async def test_an_endless_answer_is_cut_off(status: str, reason: DeliveryReason | None) -> None:
-    """The status counts, the body is read up to the cap, and the connection is closed."""
+    """The status counts, the body is read up to the cap, and the connection is closed (fault 29)."""
     sent = 0
     ended = asyncio.Event()
 
@@ -193,7 +193,7 @@ async def test_an_endless_answer_is_cut_off(status: str, reason: DeliveryReason 
 
 @in_loop
 async def test_a_compressed_answer_stays_compressed() -> None:
-    """A small body that would unpack to hundreds of megabytes is only ever its few bytes."""
+    """A small body that would unpack to hundreds of megabytes is only ever its few bytes (fault 29)."""
     bomb = gzip.compress(b"\0" * 50_000_000)
 
     def answer(_: Received) -> web.Response:
@@ -220,7 +220,7 @@ async def test_a_compressed_answer_stays_compressed() -> None:
 )
 @in_loop
 async def test_an_answer_that_is_not_http_or_too_large_is_refused(head: bytes) -> None:
-    """Huge heads and nonsense are a bad answer; nothing of it is quoted."""
+    """Huge heads and nonsense are a bad answer; nothing of it is quoted (fault 29)."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -239,7 +239,7 @@ async def test_an_answer_that_is_not_http_or_too_large_is_refused(head: bytes) -
 @pytest.mark.parametrize("reset", [True, False])
 @in_loop
 async def test_a_connection_lost_after_the_event_was_read_is_a_failure(answer: bytes, reset: bool) -> None:
-    """Without a whole answer nobody knows, so it is sent again, with the same id and bytes."""
+    """Without a whole answer nobody knows, so it is sent again, with the same id and bytes (fault 31)."""
     bodies: list[bytes] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -277,7 +277,7 @@ async def test_nobody_listening_is_a_failure_to_connect() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @in_loop
 async def test_a_redirect_is_never_followed(status: int) -> None:
-    """The event does not go to wherever the receiver points."""
+    """The event does not go to wherever the receiver points (fault 28)."""
     async with receiver() as elsewhere:
 
         def answer(_: Received) -> web.Response:
@@ -323,7 +323,7 @@ async def test_a_receiver_of_the_operators_authority_is_trusted(authority: trust
 
 @in_loop
 async def test_no_wrong_certificate_is_accepted(authority: trustme.CA, ca_file: Path) -> None:
-    """Unknown authority, wrong host and expiry each fail with the reason, and nothing is sent."""
+    """Unknown authority, wrong host and expiry each fail with the reason, and nothing is sent (fault 30)."""
     now = datetime.now(tz=UTC)
     expired = authority.issue_cert(
         "127.0.0.1", not_before=now - timedelta(days=9), not_after=now - timedelta(days=2)
@@ -345,7 +345,7 @@ async def test_no_wrong_certificate_is_accepted(authority: trustme.CA, ca_file: 
 
 @in_loop
 async def test_plain_http_behind_an_https_url_is_no_downgrade() -> None:
-    """A receiver without TLS gets nothing."""
+    """A receiver without TLS gets nothing (fault 30)."""
     async with receiver() as found:
         error = await outcome(found.port, scheme="https")
     assert error.reason is DeliveryReason.TLS

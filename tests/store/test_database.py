@@ -148,7 +148,7 @@ def test_an_error_of_the_database_is_a_store_error_without_values(database: Data
 def test_a_locked_database_is_tried_again(
     url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write waits, and begins anew, until the lock is gone; one that never goes is an error."""
+    """A write waits, and begins anew, until the lock is gone; one that never goes is an error (fault 6)."""
     monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0.05)
     impatient = Database(url)
     holder = sqlite3.connect(str(database.path), isolation_level=None, check_same_thread=False)
@@ -167,7 +167,7 @@ def test_a_locked_database_is_tried_again(
 
 @only_sqlite
 def test_a_lost_commit_is_run_again_from_its_start(database: Database) -> None:
-    """A transaction that was interrupted by a busy database happens once as a whole."""
+    """A transaction that was interrupted by a busy database happens once as a whole (fault 6)."""
     runs = 0
 
     def transaction(connection: sa.Connection) -> int:
@@ -196,7 +196,7 @@ def test_an_error_that_no_second_try_can_help_is_raised_at_once(database: Databa
 
 
 def test_garbage_is_refused(tmp_path: Path) -> None:
-    """What is no database is left alone, and the message says where it lies and what to do."""
+    """What is no database is left alone, and the message says where it lies and what to do (fault 7)."""
     path = tmp_path / "poller.db"
     for content in (b"x", b"garbage" * 1000, b"\0" * 8192, b"SQLite format 3\0" + b"\xff" * 5000):
         path.write_bytes(content)
@@ -207,7 +207,7 @@ def test_garbage_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [0.00001, 0.0005, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.99999])
 def test_a_truncated_file_is_refused(sound: bytes, tmp_path: Path, part: float) -> None:
-    """Wherever it was cut, the program does not start over in silence."""
+    """Wherever it was cut, the program does not start over in silence (fault 7)."""
     path = tmp_path / "poller.db"
     path.write_bytes(sound[: max(1, int(len(sound) * part))])
     assert "restore it from a backup" in refused(path)
@@ -228,7 +228,7 @@ def test_an_empty_file_with_a_log_is_refused(sound: bytes, tmp_path: Path) -> No
 
 
 def test_a_damaged_page_is_refused(sound: bytes, tmp_path: Path) -> None:
-    """A file of the right length whose tables are broken is found out at the start."""
+    """A file of the right length whose tables are broken is found out at the start (fault 7)."""
     path = tmp_path / "poller.db"
     path.write_bytes(sound[:8192] + b"\xa5" * 12_288 + sound[20_480:])
     message = refused(path)
@@ -361,7 +361,7 @@ print(failed)
 
 @only_sqlite
 def test_a_probe_notices_a_full_disk_and_recovers(url: str) -> None:
-    """A commit that cannot be written fails the probe; once there is space again, all is well."""
+    """A commit that cannot be written fails the probe; once there is space again, all is well (fault 4)."""
     assert resource.RLIMIT_FSIZE
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, url, "4096"],

@@ -138,7 +138,7 @@ def test_a_new_database_has_no_revision_before_it_is_migrated(url: str) -> None:
 
 
 def test_a_newer_schema_is_refused(database: Database) -> None:
-    """The message says what is there, what is wrong and what to run; nothing is changed."""
+    """The message says what is there, what is wrong and what to run; nothing is changed (fault 9)."""
     database.write(
         lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num='9999'"))
     )
@@ -170,7 +170,7 @@ def test_a_command_that_only_reads_requires_the_schema(url: str, database: Datab
 
 
 def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
-    """It is one transaction; the next attempt begins anew and succeeds."""
+    """It is one transaction; the next attempt begins anew and succeeds (fault 9)."""
     database = Database(url)
     database.prepare()
 

@@ -46,7 +46,10 @@ def filled(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_the_page_shows_what_is_there_and_runs_nothing(filled: Site) -> None:
-    """Targets, sinks and the last events; a job's name is text, and a policy forbids every script."""
+    """Targets, sinks and the last events; a job's name is text, and a policy forbids every script.
+
+    Injects fault 47.
+    """
     (answer,) = filled.ask("/")
     assert answer.status == 200
     assert all(word in answer.text for word in ("prod", "us-east-1", "ops", "audit", "Failed"))

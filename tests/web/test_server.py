@@ -163,7 +163,7 @@ def test_not_ready_while_the_store_is_read_only(site: Site) -> None:
 
 
 def test_everything_is_read_only(site: Site) -> None:
-    """What is not there is 404, and nothing but GET and HEAD is taken."""
+    """What is not there is 404, and nothing but GET and HEAD is taken (fault 47)."""
     assert [answer.status for answer in site.ask("/nothing", "/-/", "/../etc")] == [404] * 3
     paths = ("/metrics", "/-/healthy", "/-/ready")
     for method in ("POST", "PUT", "DELETE"):

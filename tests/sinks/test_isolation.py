@@ -1,0 +1,115 @@
+"""A third party's sink in a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Literal
+
+from poller.delivery import attempt
+from poller.errors import DeliveryError, DeliveryReason
+from poller.settings.sinks import SinkSettings
+from poller.sinks.contract import Sink
+from poller.sinks.isolation import IsolatedSink
+from tests.sinks.samples import EVENT, in_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pytest
+
+    from poller.model import Event
+
+
+class StrangeSettings(SinkSettings):
+    """Nothing of its own."""
+
+    type: Literal["strange"] = "strange"
+    """Which sink this is."""
+
+
+class Strange(Sink[StrangeSettings]):
+    """Does as it is told, without ever yielding to the loop."""
+
+    settings_type = StrangeSettings
+    batch_size = 3
+
+    def __init__(self, does: Callable[[], object] = lambda: None, timeout: str = "10s") -> None:
+        super().__init__("strange", StrangeSettings.model_validate({"timeout": timeout}))
+        self.does = does
+        self.sent: list[str] = []
+        self.closed = 0
+        self.threads: set[str] = set()
+
+    async def send(self, events: Sequence[Event]) -> None:
+        """Send."""
+        self.threads.add(threading.current_thread().name)
+        self.sent += [event.id for event in events]
+        self.does()
+
+    async def close(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+
+def refuse() -> None:
+    """Say no."""
+    raise DeliveryError("no", reason=DeliveryReason.CLIENT_ERROR, permanent=True)
+
+
+@in_loop
+async def test_what_it_raises_arrives_and_what_it_takes_is_taken() -> None:
+    """Its errors are its own, and it runs where it can hold up nobody."""
+    inner = Strange()
+    sink = IsolatedSink(inner)
+    assert sink.batch_size == 3
+    assert await attempt(sink, [EVENT]) == {}
+    inner.does = refuse
+    assert (await attempt(sink, [EVENT]))[EVENT.id].permanent
+    await sink.close()
+    await sink.close()
+    assert inner.sent == [EVENT.id] * 2
+    assert inner.threads == {"sink-strange"}
+    assert inner.closed == 2
+
+
+@in_loop
+async def test_one_that_blocks_holds_up_itself_alone() -> None:
+    """Everybody else goes on, attempts end at their deadline, what never began never happens (fault 37)."""
+    gate = threading.Event()
+    inner = Strange(lambda: gate.wait(30), timeout="100ms")
+    sink = IsolatedSink(inner)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    busy = asyncio.create_task(others())
+    for _ in range(3):
+        error = (await attempt(sink, [EVENT]))[EVENT.id]
+        assert error.reason is DeliveryReason.TIMEOUT
+    assert turns > 10
+    gate.set()
+    busy.cancel()
+    inner.does = lambda: None
+    assert await attempt(sink, [EVENT]) == {}
+    assert len(inner.sent) == 2
+    await sink.close()
+
+
+@in_loop
+async def test_one_that_never_comes_back_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing waits a little and then leaves it behind."""
+    monkeypatch.setattr("poller.sinks.isolation._CLOSE_SECONDS", 0.05)
+    gate = threading.Event()
+    sink = IsolatedSink(Strange(lambda: gate.wait(30), timeout="50ms"))
+    assert await attempt(sink, [EVENT])
+    await sink.close()
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "sink-strange":
+            thread.join(10)
+            assert not thread.is_alive()
