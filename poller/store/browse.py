@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.envelope import iso
-from poller.store.tables import deliveries, events, from_micros, jobs, targets
+from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -113,9 +113,8 @@ class Browser:
 
     def job_counts(self) -> list[Row]:
         """How many jobs there are by account, region, kind and status."""
-        keys = (jobs.c.account_id, jobs.c.region, jobs.c.kind, jobs.c.status)
-        counted = sa.select(*keys, sa.func.count().label("jobs")).where(~jobs.c.gone)
-        return [dict(row) for row in self._rows(counted.group_by(*keys).order_by(*keys))]
+        counted = sa.select(job_counts).where(job_counts.c.jobs > 0)
+        return [dict(row) for row in self._rows(counted.order_by(*job_counts.primary_key))]
 
     def statuses(self) -> Iterator[tuple[str, str]]:
         """Every job's ARN and status."""

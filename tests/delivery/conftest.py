@@ -108,12 +108,12 @@ class Bench:
         enqueue = Enqueue(self.database)
         self.database.write(lambda connection: enqueue(connection, owed))
 
-    def worker(self, sink: Sink[Any], draw: float = 0.5) -> SinkWorker:
+    def worker(self, sink: Sink[Any], draw: float = 0.5, lease: float = 15) -> SinkWorker:
         """A worker whose jitter is known."""
         return SinkWorker(
             sink=sink,
             outbox=self.outbox,
-            lease=15,
+            lease=lease,
             threads=self.threads,
             metrics=self.metrics,
             progress=self.progress,

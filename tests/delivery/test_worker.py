@@ -412,3 +412,28 @@ def test_a_sink_that_is_down_for_three_days_gets_everything_in_order(bench: Benc
         arrived = [each for each in dead.sent[tried:] if each[0] == job]
         assert arrived == sorted(arrived)
     assert {row.state for row in bench.rows()} == {"done"}
+
+
+def test_what_waited_too_long_for_its_turn_is_given_back(bench: Bench) -> None:
+    """Claimed ahead behind a slow send, its lease would end before a send that begins now has to."""
+    first = True
+
+    async def does(_: Sequence[Event]) -> None:
+        nonlocal first
+        if first:
+            first = False
+            await asyncio.sleep(0.4)
+
+    sink = Told(does, concurrency=1, timeout="5s")
+    owed = [(job, 0) for job in range(20)]
+    bench.owe(*owed)
+
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await bench.worker(sink, lease=0.2).run(grace=5, until_idle=True)
+
+    asyncio.run(main())
+    assert sorted(sink.sent) == owed
+    assert {(row.state, row.attempts) for row in bench.rows()} == {("done", 0)}
+    # Once given back, they were claimed a second time.
+    assert {row.epoch for row in bench.rows()} >= {1, 2}
