@@ -67,7 +67,7 @@ audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, lic
 	@$(BIN)/python tests/audit.py
 
 .PHONY: bench
-bench: $(VENV)/.dev ## measure speed against rivals, in a few minutes (BENCH_ARGS="--runs 3")
+bench: $(VENV)/.dev ## measure speed against rivals, half an hour or more (BENCH_ARGS="--only scans")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: chaos
