@@ -128,6 +128,7 @@ def test_killed_between_the_answer_and_the_settle_it_sends_the_same_again(
         assert len(receiver.distinct()) == 1
 
 
+@pytest.mark.long
 def test_what_ended_while_it_was_down_is_reported_once(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
 ) -> None:
