@@ -76,8 +76,14 @@ def main() -> int:
         report = Path(folder) / "report.xml"
         options = ["-q", "-n", "3", "--dist", "worksteal", f"--junit-xml={report}"]
         done = subprocess.run([sys.executable, "-m", "pytest", *options, *chosen], cwd=ROOT, check=False)
-        outcomes(report.read_text())
+        ended = outcomes(report.read_text())
     missing = [number for number in named if not tests.get(number)]
+    failed = sum(outcome == "FAILED" for outcome in ended.values())
+    sys.stdout.write("\n".join(table(named, tests, ended)) + "\n")
+    sys.stdout.write(
+        f"faults={len(named)} tests={len(chosen)} failed={failed}"
+        f" without a test: {', '.join(map(str, missing)) or 'none'}\n"
+    )
     return int(bool(done.returncode or missing))
 
 
