@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from poller.cli.context import store_of
 from poller.errors import PollerError
-from poller.store import Database
 from poller.store.browse import Browser, Selection
 
 if TYPE_CHECKING:
@@ -83,13 +83,9 @@ def show_row(context: Context, what: str, key: str) -> None:
 
 @contextmanager
 def _browser(context: Context) -> Iterator[Browser]:
-    settings = context.settings()
-    database = Database(settings.store.url.get_secret_value())
-    try:
+    with store_of(context.settings()) as database:
         database.require()
         yield Browser(database)
-    finally:
-        database.close()
 
 
 def _reads(browser: Browser) -> dict[str, Callable[[Selection], list[Row]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.settings.schema import Settings
+    from poller.store import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,14 @@ class Context:
 
         fallback = "console" if sys.stderr.isatty() else "json"
         logs.configure(level=self.level or level, form=self.form or form or fallback)
+
+
+def store_of(settings: Settings) -> closing[Database]:
+    """The configured store, for a `with` block, which closes it at its end.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
+    from poller.store import Database
+
+    return closing(Database(settings.store.url.get_secret_value()))

@@ -14,8 +14,8 @@ import typer
 from poller.app.daemon import Daemon
 from poller.app.once import rehearsal_database, run_once
 from poller.app.parts import Parts
+from poller.cli.context import store_of
 from poller.envelope import iso
-from poller.store import Database
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
@@ -79,11 +79,8 @@ def _show(observation: Observation) -> None:
 def run_migration(context: Context) -> None:
     """Migrate the store, and say from where to where."""
     settings = context.settings()
-    database = Database(settings.store.url.get_secret_value())
-    try:
+    with store_of(settings) as database:
         database.prepare()
         before, after = database.migrate()
-    finally:
-        database.close()
     done = "is current" if before == after else f"migrated from {before or 'nothing'}"
     typer.echo(f"{settings.store.display_url}: schema {after} {done}")

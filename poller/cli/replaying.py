@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from poller.cli.browsing import printable
+from poller.cli.context import store_of
+from poller.cli.sinking import require_sink
 from poller.errors import ConfigError, PollerError, Problem
-from poller.store import Database, Outbox
+from poller.store import Outbox
 from poller.store.browse import Browser, Selection
 from poller.store.replay import MOST_IDS, Replay
 
@@ -83,8 +85,7 @@ def replay_deliveries(context: Context, choice: Choice, *, dry_run: bool, yes: b
     """
     selection = choice.selection()
     settings = context.settings()
-    database = Database(settings.store.url.get_secret_value())
-    try:
+    with store_of(settings) as database:
         database.require()
         replay = Replay(database, selection, choice.ids)
         _see_that_it_exists(settings, Browser(database), choice, replay)
@@ -106,8 +107,6 @@ def replay_deliveries(context: Context, choice: Choice, *, dry_run: bool, yes: b
             _report(done, "replayed")
         _hint(settings, Outbox(database).parked(), {sink for sink, _ in done})
         return 0
-    finally:
-        database.close()
 
 
 def _wrong(what: str) -> ConfigError:
@@ -122,9 +121,9 @@ def _see_that_it_exists(settings: Settings, browser: Browser, choice: Choice, re
     def none(column: str, value: str | None) -> bool:
         return value is not None and not browser.deliveries(Selection(limit=1, equal={column: value}))
 
-    if choice.sink not in settings.sinks and none("sink", choice.sink):
-        known = ", ".join(sorted(settings.sinks))
-        raise ConfigError([Problem(f"sinks.{choice.sink}", f"there is no such sink; there are: {known}")])
+    # A sink that was removed from the configuration may still have deliveries.
+    if choice.sink is not None and choice.sink not in settings.sinks and none("sink", choice.sink):
+        require_sink(settings, choice.sink)
     for what, column, value in (("event", "event_id", choice.event), ("job", "job_arn", choice.job)):
         if none(column, value):
             raise PollerError(f"there is no delivery of the {what} {value}; nothing was replayed")

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from poller import logs
+from poller.cli.context import store_of
 from poller.delivery import attempt
 from poller.envelope import sample_event
 from poller.errors import ConfigError, Problem
 from poller.sinks import registry
-from poller.store import Database, Outbox
+from poller.store import Outbox
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
@@ -27,16 +28,13 @@ if TYPE_CHECKING:
 def list_sinks(context: Context) -> None:
     """Print a table of the sinks."""
     settings = context.settings()
-    database = Database(settings.store.url.get_secret_value())
     backlog: dict[str, Backlog] = {}
     parked: dict[str, str] = {}
-    try:
+    with store_of(settings) as database:
         if database.exists():
             database.require()
             outbox = Outbox(database)
             backlog, parked = outbox.backlog(), outbox.parked()
-    finally:
-        database.close()
     table = Table("sink", "type", "pending", "dead", "parked", box=None)
     for name in sorted({*settings.sinks, *backlog}):
         owed = backlog[name].states if name in backlog else {}
@@ -48,7 +46,7 @@ def list_sinks(context: Context) -> None:
 def test_sink(context: Context, name: str) -> int:
     """Send a sample event; the exit code says whether it was taken."""
     settings = context.settings()
-    _known(settings, name)
+    require_sink(settings, name)
     sink = registry.build(name, settings.sinks[name])
     event = sample_event(name, datetime.now(UTC))
 
@@ -69,18 +67,20 @@ def test_sink(context: Context, name: str) -> int:
 def unpark_sink(context: Context, name: str) -> int:
     """Resume a parked sink; the exit code says whether it was parked."""
     settings = context.settings()
-    _known(settings, name)
-    database = Database(settings.store.url.get_secret_value())
-    try:
+    require_sink(settings, name)
+    with store_of(settings) as database:
         database.require()
         freed = Outbox(database).unpark(name)
-    finally:
-        database.close()
     typer.echo(f"{name}: {'resumed' if freed else 'was not parked'}")
     return 0 if freed else 1
 
 
-def _known(settings: Settings, name: str) -> None:
+def require_sink(settings: Settings, name: str) -> None:
+    """See that a sink is configured.
+
+    Raises:
+        ConfigError: It is not; the message names those that are.
+    """
     if name not in settings.sinks:
         known = ", ".join(sorted(settings.sinks))
         raise ConfigError([Problem(f"sinks.{name}", f"there is no such sink; there are: {known}")])

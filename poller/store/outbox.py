@@ -145,7 +145,7 @@ class Outbox:
         # Built once: composing a statement costs more than running it.
         now = database.now()
         self._now = sa.select(now)
-        self.claimable = claimable(now)
+        self._claimable = claimable(now)
         due = waiting().where(now >= READY).with_only_columns(sa.literal(1)).order_by(None).limit(1)
         self._look = sa.select(now, due.exists())
         self._clocks: dict[str, float] = {}
@@ -243,13 +243,13 @@ class Outbox:
 
     def _distrust(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
         """Correct what was written while the clock was ahead, and would wait until it is there again."""
-        waiting = [
+        later = [
             deliveries.c.sink == sink,
             deliveries.c.state == PENDING_LITERAL,
             deliveries.c.head,
             now < READY,
         ]
-        leased = sa.update(deliveries).where(*waiting, deliveries.c.lease_until > now + lease)
+        leased = sa.update(deliveries).where(*later, deliveries.c.lease_until > now + lease)
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
         if sink not in self._clocks:
@@ -257,10 +257,10 @@ class Outbox:
             ahead.append(sa.or_(deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
         first = deliveries.c.first_failed_at
         corrected = {"due_at": now, "first_failed_at": sa.case((first > now, now), else_=first)}
-        connection.execute(sa.update(deliveries).where(*waiting, *ahead).values(corrected))
+        connection.execute(sa.update(deliveries).where(*later, *ahead).values(corrected))
 
     def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
-        rows = connection.execute(self.claimable, {"sink_name": sink, "most": limit}).all()
+        rows = connection.execute(self._claimable, {"sink_name": sink, "most": limit}).all()
         self._lease.run(connection, [{"key": key, "until": until} for key, *_ in rows])
         return [
             Delivery(key, sink, Event(event_id, event_type, bytes(body)), attempts, epoch + 1, failing_for)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PENDING, DONE, DEAD = "pending", "done", "dead"
 
 # SQLite uses a partial index only for a literal, never for a bound value.
-PENDING_LITERAL: sa.ColumnClause[str] = sa.literal_column(f"'{PENDING}'")
+PENDING_LITERAL, _DEAD_LITERAL = (sa.literal_column(f"'{state}'", sa.String()) for state in (PENDING, DEAD))
 
 # The same words as in the index.
 READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
@@ -116,18 +116,17 @@ def claimable(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     )
 
 
-def _counted(state: str) -> sa.Select[Any]:
+def _counted(state: sa.ColumnElement[str]) -> sa.Select[Any]:
     """How many are in a state, and the first id, by sink; read from an index alone."""
-    literal: sa.ColumnClause[str] = sa.literal_column(f"'{state}'")
     columns = (deliveries.c.sink, sa.func.count().label("owed"), sa.func.min(deliveries.c.id).label("first"))
-    return sa.select(*columns).where(deliveries.c.state == literal).group_by(deliveries.c.sink)
+    return sa.select(*columns).where(deliveries.c.state == state).group_by(deliveries.c.sink)
 
 
-_pending = _counted(PENDING).subquery()
+_pending = _counted(PENDING_LITERAL).subquery()
 BACKLOG = sa.select(_pending.c.sink, _pending.c.owed, deliveries.c.created_at).join(
     deliveries, deliveries.c.id == _pending.c.first
 )
-DEAD_LETTERS = _counted(DEAD).with_only_columns(deliveries.c.sink, sa.func.count())
+DEAD_LETTERS = _counted(_DEAD_LITERAL).with_only_columns(deliveries.c.sink, sa.func.count())
 
 LEASE = (
     sa.update(deliveries)

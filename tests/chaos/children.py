@@ -116,3 +116,16 @@ def spawn(
             stdout=stdout,
             stderr=stderr,
         )
+
+
+def finished(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of this package to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", f"tests.chaos.{module}", *arguments],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )

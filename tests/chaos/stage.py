@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sqlite3
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from poller.simulator import Simulator, SimulatorServer
 from tests.chaos.oracle import Copy, Evidence, Life, read
 from tests.chaos.receiver import SECRET, Receiver
+from tests.e2e import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,18 +23,8 @@ LOG = "log"
 PATIENCE = 60.0
 
 
-def eventually(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """Wait until something is true, and return it.
-
-    Raises:
-        TimeoutError: It did not come true.
-    """
-    limit = time.monotonic() + seconds
-    while not (found := true()):
-        if time.monotonic() > limit:
-            raise TimeoutError(what)
-        time.sleep(0.02)
-    return found
+eventually = partial(daemon.eventually, seconds=PATIENCE)
+"""Wait until something is true; what is broken all around takes longer."""
 
 
 class Stage:
@@ -89,11 +79,6 @@ class Stage:
 
     def environ(self, **settings: str) -> dict[str, str]:
         """Variables for the program; settings are `POLL__INTERVAL="1s"`."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "BEDROCK_POLLER_", "CHAOS_", "STATE_DIRECTORY", "XDG_"))
-        }
         hooks = {
             name: {
                 "type": "webhook",
@@ -105,12 +90,8 @@ class Stage:
             for name, receiver in self.receivers.items()
         }
         own = {
-            "POLL__INTERVAL": "200ms",
-            "POLL__IDLE_INTERVAL": "200ms",
-            "STORE__LEASE": "1s",
             "STORE__URL": f"sqlite:///{self.store}",
             "AWS__REQUESTS_PER_SECOND": "500",
-            "WEB__LISTEN": "127.0.0.1:0",
             "SINKS": json.dumps(
                 {**hooks, LOG: {"type": "log", "retry": {"initial": "20ms", "max": "500ms"}}}
             ),
@@ -118,19 +99,7 @@ class Stage:
             **({"ROUTES": json.dumps(self._routes)} if self._routes else {}),
             **settings,
         }
-        return {
-            **inherited,
-            "HOME": str(self.outputs),
-            "AWS_ACCESS_KEY_ID": "AKIDCHAOS",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL_BEDROCK": self._server.url,
-            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self._server.url,
-            **{f"BEDROCK_POLLER_{name}": value for name, value in own.items()},
-        }
+        return daemon.environment(self._server.url, self.outputs, **own)
 
     def lives(self) -> list[Life]:
         """What every job has been through."""

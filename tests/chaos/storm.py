@@ -139,13 +139,13 @@ class Storm:
         """Wait until all is seen and delivered; returns how long a fresh transition then takes."""
         say("the faults have ended; waiting for what is owed")
         try:
-            eventually(self._settled, "it did not settle", _SETTLE_SECONDS)
+            eventually(self._settled, "it did not settle", seconds=_SETTLE_SECONDS)
         except TimeoutError as error:
             self.problems.append(f"{error} within {_SETTLE_SECONDS:.0f} s")
         began = time.monotonic()
         arn = self._mint.fresh()
         try:
-            eventually(lambda: self._kept() and self._stage.arrived(arn, "Completed"), "", _FRESH_SECONDS)
+            eventually(lambda: self._kept() and self._stage.arrived(arn, "Completed"), seconds=_FRESH_SECONDS)
         except TimeoutError:
             return None
         return time.monotonic() - began

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 
 from poller.model import Event, Target
 from poller.store import Database, Outbox, Settlement, Snapshot
@@ -14,9 +14,9 @@ from poller.store.outbox import Enqueue
 from tests.chaos.children import spawn
 from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
+from tests.store.conftest import Clock
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -26,35 +26,20 @@ LEASE = 15.0
 TARGET = Target("default", "us-east-1", "async_invoke")
 
 
-class Clock:
-    """The database's clock, set by hand."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> sa.ColumnElement[float]:
-        """The SQL for it."""
-        return sa.literal_column("clock()", sa.Double())
-
-
 @pytest.fixture
 def clock() -> Clock:
-    """Noon."""
-    return Clock()
+    """The database's clock, set by hand."""
+    clock = Clock()
+    clock.now = NOON
+    return clock
 
 
 @pytest.fixture
 def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
     """A store that goes by that clock."""
-    database = Database(f"sqlite:///{tmp_path}/poller.db", now=clock)
-
-    def connected(connection: sqlite3.Connection, _record: object) -> None:
-        connection.create_function("clock", 0, lambda: clock.time)
-
-    sa.event.listen(database.engine, "connect", connected)
-    database.prepare()
-    database.migrate()
-    with closing(database):
+    with closing(Database(f"sqlite:///{tmp_path}/poller.db", now=clock)) as database:
+        database.prepare()
+        database.migrate()
         yield database
 
 
@@ -69,9 +54,9 @@ def test_what_was_recorded_while_the_clock_was_ahead_is_due_when_it_is_right(
     database: Database, clock: Clock
 ) -> None:
     """An event recorded while the clock was an hour ahead does not wait for that hour to pass."""
-    clock.time = NOON + HOUR
+    clock.now = NOON + HOUR
     owe(database)
-    clock.time = NOON + 1
+    clock.now = NOON + 1
     assert len(Outbox(database).claim("hook", limit=1, lease=LEASE)) == 1
 
 
@@ -81,11 +66,11 @@ def test_a_delivery_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_
     """What a process claimed before it was killed is free after one lease, not after the hour as well."""
     owe(database)
     outbox = Outbox(database)
-    clock.time = NOON + HOUR
+    clock.now = NOON + HOUR
     assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
-    clock.time = NOON + LEASE
+    clock.now = NOON + LEASE
     assert outbox.claim("hook", limit=1, lease=LEASE) == []
-    clock.time += LEASE
+    clock.now += LEASE
     assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
 
 
@@ -95,9 +80,9 @@ def test_a_target_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_ov
     """A target whose poller was killed is polled again after one lease, not after the hour as well."""
     first, second = (Snapshot(database, owner=owner, lease=LEASE) for owner in ("first", "second"))
     first.register([TARGET])
-    clock.time = NOON + HOUR
+    clock.now = NOON + HOUR
     assert first.claim(TARGET) is not None
-    clock.time = NOON + 2 * LEASE
+    clock.now = NOON + 2 * LEASE
     assert second.claim(TARGET) is not None
 
 
@@ -108,10 +93,10 @@ def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_
     owe(database)
     outbox = Outbox(database)
     (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
-    clock.time = NOON + HOUR
+    clock.now = NOON + HOUR
     outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
     assert outbox.claim("hook", limit=1, lease=LEASE) == []
-    clock.time = NOON + 1
+    clock.now = NOON + 1
     (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
     outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
     assert Outbox(database).claim("hook", limit=1, lease=LEASE) == []
@@ -136,7 +121,7 @@ def test_polls_go_on_after_a_short_jump(tmp_path: Path) -> None:
                 eventually(lambda before=before: stage.simulator.requests.count() > before + 4, "no polls")  # type: ignore[misc]
                 clock.write_text("0")
                 arn = stage.simulator.submit_batch(script=[("Submitted", 0)])
-                eventually(lambda arn=arn: stage.arrived(arn, "Submitted"), "no poll after the jump", 8)  # type: ignore[misc]
+                eventually(partial(stage.arrived, arn, "Submitted"), "no poll after the jump", seconds=8)
         finally:
             daemon.kill()
             daemon.wait()

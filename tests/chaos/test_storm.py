@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.chaos.children import finished
 
 
 @pytest.mark.long
@@ -20,15 +17,7 @@ def test_a_short_storm_loses_nothing() -> None:
 
     Injects fault 1.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.storm", "--for", "12s", "--seed", "7"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = finished("storm", "--for", "12s", "--seed", "7")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.fullmatch(
         r"chaos: kills=[0-9]+ faults=[0-9]+ events=[0-9]+ copies=[0-9]+ lost=0 phantom=0 altered=0 "

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
+from tests.chaos.children import finished
 
 HALVES = {"once": ("kill", "disk-full"), "run": ("error-once", "error-for-good")}
 
@@ -25,15 +20,7 @@ def test_every_mode_at_some_points(program: str) -> None:
     """
     modes = HALVES[program]
     points = ("--first", "30", "--stride", "150", "--most", "400")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.sweep", "--program", program, "--modes", *modes, *points],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    done = finished("sweep", "--program", program, "--modes", *modes, *points)
     assert done.returncode == 0, done.stdout + done.stderr
     for mode in modes:
         verdict = f"mode={mode} points=3 runs=3 lost=0 phantom=0 altered=0 disordered=0 failed=0 "

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 PATIENCE = 25.0
 
 
-def eventually(true: Callable[[], Any], what: str = "") -> Any:
-    """Wait until something is true, and return it."""
-    limit = time.monotonic() + PATIENCE
+def eventually(true: Callable[[], Any], what: str = "", seconds: float = PATIENCE) -> Any:
+    """Wait until something is true, and return it.
+
+    Raises:
+        TimeoutError: It did not come true.
+    """
+    limit = time.monotonic() + seconds
     while not (found := true()):
-        assert time.monotonic() < limit, what or "it never came true"
+        if time.monotonic() > limit:
+            raise TimeoutError(what or "it never came true")
         time.sleep(0.02)
     return found
 
@@ -34,7 +39,7 @@ def environment(url: str, folder: Path, **settings: str) -> dict[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "BEDROCK_POLLER_", "STATE_DIRECTORY", "XDG_"))
+        if not name.startswith(("AWS_", "BEDROCK_POLLER_", "CHAOS_", "STATE_DIRECTORY", "XDG_"))
     }
     own = {
         "POLL__INTERVAL": "200ms",
