@@ -119,6 +119,9 @@ class PollScheduler:
                 # A jump there and back between two looks; what was timed in between is not.
                 _log.warning("clock.jumped", seconds=0.0, targets=late)
                 self.poll_now()
+            else:
+                # While the clock was behind, APScheduler may have set out to sleep until it is right.
+                self._scheduler.wakeup()
             before = offset
 
     def _is_far_ahead(self, target: Target) -> bool:

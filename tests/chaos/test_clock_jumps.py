@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -105,8 +106,9 @@ def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_polls_go_on_after_a_short_jump(tmp_path: Path) -> None:
-    """The clock is an hour ahead for a second: the next poll is not an hour away."""
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
+    """The clock is an hour off for a second: the next poll is not an hour away."""
     with Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage:
         clock = stage.outputs / "clock"
         clock.write_text("0")
@@ -116,9 +118,8 @@ def test_polls_go_on_after_a_short_jump(tmp_path: Path) -> None:
             eventually(stage.baselined, "no baseline")
             # More than one, because the daemon may happen to look at the clock during a jump.
             for _ in range(3):
-                clock.write_text(str(HOUR))
-                before = stage.simulator.requests.count()
-                eventually(lambda before=before: stage.simulator.requests.count() > before + 4, "no polls")  # type: ignore[misc]
+                clock.write_text(str(jump))
+                time.sleep(1.0)  # several intervals
                 clock.write_text("0")
                 arn = stage.simulator.submit_batch(script=[("Submitted", 0)])
                 eventually(partial(stage.arrived, arn, "Submitted"), "no poll after the jump", seconds=8)
