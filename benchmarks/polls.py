@@ -49,9 +49,7 @@ class Poller:
         self.parts.open_store()
         (self.target,) = self.parts.targets
         self._cycle = self.parts.cycle()
-        self._gauges = StoreGauges(
-            self.parts.metrics, self.parts.snapshot, self.parts.outbox, self.parts.settings.sinks
-        )
+        self._gauges = StoreGauges(self.parts.metrics, self.parts.snapshot, self.parts.outbox)
 
     def __enter__(self) -> Self:
         return self
@@ -73,4 +71,4 @@ class Poller:
     def refresh(self) -> None:
         """Bring the gauges up to date, as the daemon does after a poll."""
         self._gauges.refresh_jobs()
-        self._gauges.refresh_outbox()
+        self._gauges.refresh_outbox(self.parts.settings.sinks)

@@ -120,15 +120,13 @@ class Metrics:
         )
 
     def prepare(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
-        """Make the series of every target and sink exist."""
+        """Make the series of every target and sink exist; those that do keep their values."""
         watched = list(targets)
         self.targets.set(len(watched))
         for target in watched:
             labels = (target.name, target.region, target.kind)
-            self.polls.labels(*labels)
-            self.poll_duration.labels(*labels)
-            self.poll_last_success.labels(*labels)
-            self.poll_interval.labels(*labels)
+            for metric in self._of_target:
+                metric.labels(*labels)
             for reason in POLL_REASONS:
                 self.poll_failures.labels(*labels, reason)
             kind = KINDS[target.kind]
@@ -137,27 +135,53 @@ class Metrics:
                 self.aws_requests.labels(kind.service, operation)
             for status in kind.statuses:
                 self.transitions.labels(kind.name, status)
-        for event_type in (EventType.STATUS_CHANGED, EventType.DISAPPEARED):
-            self.events.labels(event_type)
-        for scan in SCANS:
-            self.scans.labels(scan)
-        for reason in ITEM_REASONS:
-            self.quarantined.labels(reason)
-        for what in RETAINED:
-            self.retention_removed.labels(what)
+        for counter, values in (
+            (self.events, (EventType.STATUS_CHANGED, EventType.DISAPPEARED)),
+            (self.scans, SCANS),
+            (self.quarantined, ITEM_REASONS),
+            (self.retention_removed, RETAINED),
+        ):
+            for value in values:
+                counter.labels(value)
         for sink in sinks:
             self._prepare_sink(sink)
 
     def _prepare_sink(self, sink: str) -> None:
-        self.deliveries.labels(sink)
-        self.deliveries_dead.labels(sink)
-        self.delivery_duration.labels(sink)
-        self.outbox_oldest.labels(sink).set(0)
-        self.sink_parked.labels(sink).set(0)
+        for metric in self._of_sink:
+            metric.labels(sink)
         for state in DELIVERY_STATES:
-            self.outbox.labels(sink, state).set(0)
+            self.outbox.labels(sink, state)
         for failure in DeliveryReason:
             self.delivery_failures.labels(sink, failure)
+
+    def forget(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
+        """Remove the series of targets and sinks that are configured no more, so that nobody waits for them.
+
+        What is still owed to such a sink is shown again by whoever counts what is owed.
+        """
+        for target in targets:
+            labels = {"target": target.name, "region": target.region, "kind": target.kind}
+            for metric in (*self._of_target, self.poll_failures):
+                metric.remove_by_labels(labels)
+        for sink in sinks:
+            for metric in (*self._of_sink, self.outbox, self.delivery_failures):
+                metric.remove_by_labels({"sink": sink})
+
+    @property
+    def _of_target(self) -> tuple[Counter | Gauge | Histogram, ...]:
+        """Those that have a series for each target, and no label besides."""
+        return (self.polls, self.poll_duration, self.poll_last_success, self.poll_interval)
+
+    @property
+    def _of_sink(self) -> tuple[Counter | Gauge | Histogram, ...]:
+        """Those that have a series for each sink, and no label besides."""
+        return (
+            self.deliveries,
+            self.deliveries_dead,
+            self.delivery_duration,
+            self.outbox_oldest,
+            self.sink_parked,
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

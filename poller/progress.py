@@ -19,17 +19,19 @@ class Progress:
 
     Args:
         clock: Monotonic seconds.
+        patience: Seconds that every loop gets beyond what it promised.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, patience: float = 0.0) -> None:
         self._clock = clock
+        self.patience = patience
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def beat(self, name: str, *, within: float) -> None:
         """Say that `name` is alive and will be heard of again within so many seconds."""
         with self._lock:
-            self._due[name] = self._clock() + within
+            self._due[name] = self._clock() + within + self.patience
 
     def forget(self, name: str) -> None:
         """Say that `name` has ended and is not expected again."""

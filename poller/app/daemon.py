@@ -1,4 +1,4 @@
-"""The daemon: starts the loops, and stops them in order.
+"""The daemon: starts the loops, reloads the configuration, and stops them in order.
 
 The order of a stop: no new polls and no new sends; polls under way end at their next page, sends under way
 get the grace period; then the web server, so that probes and a last scrape are answered; then the store.
@@ -14,27 +14,30 @@ from typing import TYPE_CHECKING
 
 from poller import __version__, logs
 from poller.app.gauges import StoreGauges
+from poller.app.generation import Generation
+from poller.app.parts import Parts
 from poller.app.retention import Retention
-from poller.errors import StoreError
-from poller.polling import PollScheduler
+from poller.app.supervisor import Supervisor
+from poller.errors import ConfigError, PollerError, StoreError
 from poller.store.browse import Browser
-from poller.web import api, page
+from poller.web import api, page, reloading
 from poller.web.server import Health, WebServer, application
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from poller.app.parts import Parts
-    from poller.delivery import SinkWorker
-    from poller.model import Target
     from poller.polling import Report
+    from poller.settings.schema import Settings
 
 _log = logs.get(__name__)
 
 _GAUGES_SECONDS = 5.0
 _PAUSE_FACTOR = 20
 _PRUNE_SECONDS = 3600.0
-_LOOP_SECONDS = 60.0
+_SIGNS = 3
+"""Signs of life in each period of the watchdog."""
+_FIXED = ("store", "web")
+"""Sections that a reload leaves as they are: what they name is in use until the process ends."""
 
 
 class Daemon:
@@ -43,19 +46,41 @@ class Daemon:
     Args:
         parts: The parts.
         signals: Whether SIGTERM and SIGINT stop it; somebody else may want them.
+        read: Reads the configuration anew, blocking; `None` for a daemon that is never reloaded.
+        supervisor: Who is told how it goes.
     """
 
-    def __init__(self, parts: Parts, *, signals: bool = True) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        signals: bool = True,
+        read: Callable[[], Settings] | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self.parts = parts
-        self._signals = (signal.SIGTERM, signal.SIGINT) if signals else ()
+        self._read = read
+        self._supervisor = supervisor or Supervisor()
+        self._handlers: dict[signal.Signals, Callable[[], object]] = {}
+        if signals:
+            self._handlers |= {signal.SIGTERM: self.stop, signal.SIGINT: self.stop}
+        if read is not None:
+            self._handlers[signal.SIGHUP] = self._begin_reload
         self.web: WebServer | None = None
-        self.scheduler: PollScheduler | None = None
         self.started = asyncio.Event()
+        self._generation: Generation | None = None
+        self._reload: asyncio.Task[str] | None = None
+        self._reload_again = False
         self._stop = asyncio.Event()
         self._running = False
         self._jobs_changed = True
         self._waiting = 0
-        self._workers: list[SinkWorker] = []
+
+    @property
+    def generation(self) -> Generation:
+        """What works now; there is one from the start on."""
+        assert self._generation is not None  # noqa: S101 - the daemon has started
+        return self._generation
 
     def stop(self) -> None:
         """Begin to stop; `run` returns when everything has ended. Call it from the loop's thread."""
@@ -72,52 +97,41 @@ class Daemon:
             StoreError: The store cannot be used at the start.
             PollerError: The web server cannot listen.
         """
-        parts = self.parts
-        loop = asyncio.get_running_loop()
-        with _handled(loop, self._signals, self._stop.set):
+        with _handled(asyncio.get_running_loop(), self._handlers):
             try:
-                await asyncio.to_thread(parts.open_store)
-                self._workers = parts.workers()
-                self.scheduler = self._build_scheduler(loop)
+                await asyncio.to_thread(self.parts.open_store)
+                self._generation = self._next_generation(self.parts)
                 self.web = self._build_web()
-                _log.info(
-                    "daemon.starting",
-                    version=__version__,
-                    targets=[target.id for target in parts.targets],
-                    sinks=list(parts.settings.sinks),
-                    store=parts.settings.store.display_url,
-                )
-                return await self._loops(self.scheduler)
+                _log.info("daemon.starting", version=__version__, **_described(self.parts))
+                return await self._loops()
             finally:
                 self._running = False
-                parts.stop.set()
-                await asyncio.to_thread(parts.close)
+                self.parts.stop.set()
+                await asyncio.to_thread(self.parts.close)
                 _log.info("daemon.stopped")
 
-    async def _loops(self, scheduler: PollScheduler) -> bool:
-        grace = self.parts.settings.shutdown.grace.total_seconds()
+    async def _loops(self) -> bool:
         async with asyncio.TaskGroup() as group:
             if self.web is not None:
                 group.create_task(self.web.serve(), name="web")
-            workers = [
-                group.create_task(worker.run(grace=grace), name=worker.name) for worker in self._workers
-            ]
             keepers = [
-                group.create_task(scheduler.watch_clock(), name="clock"),
                 group.create_task(self._keep_gauges(), name="gauges"),
                 group.create_task(self._keep_retention(), name="retention"),
+                group.create_task(self._keep_watchdog(), name="watchdog"),
             ]
-            scheduler.start()
+            self._group = group
+            self.generation.start(group)
             self._running = True
             self.parts.metrics.reload_successful.set(1)
+            self._supervisor.ready(self._told)
             self.started.set()
             await self._stop.wait()
             self._running = False
-            _log.info("daemon.stopping", grace_seconds=grace)
-            # Side by side, so that the whole takes the grace period once.
-            for worker in self._workers:
-                worker.stop()
-            ended, _ = await asyncio.gather(scheduler.stop(grace), asyncio.wait(workers))
+            self._supervisor.stopping()
+            _log.info("daemon.stopping", grace_seconds=self.parts.settings.shutdown.grace.total_seconds())
+            if self._reload is not None:
+                await asyncio.wait([self._reload])
+            ended = await self.generation.stop()
             for keeper in keepers:
                 keeper.cancel()
             if self.web is not None:
@@ -131,62 +145,133 @@ class Daemon:
             return None
         health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
         browser = Browser(parts.database)
-        further = [page.route(browser, parts.outbox, tuple(parts.settings.sinks)), *api.routes(browser)]
+        further = [
+            page.route(browser, parts.outbox, lambda: tuple(self.parts.settings.sinks)),
+            *api.routes(browser),
+        ]
+        if self._read is not None and parts.settings.web.reload:
+            further.append(reloading.route(self.reload))
         web = WebServer(application(parts.metrics.registry, health, further), *address)
         _log.info("web.listening", url=web.url)
         return web
 
-    def _build_scheduler(self, loop: asyncio.AbstractEventLoop) -> PollScheduler:
-        parts = self.parts
-        poll = parts.settings.poll
+    def _next_generation(self, parts: Parts) -> Generation:
+        loop = asyncio.get_running_loop()
 
         def recorded() -> None:
             # The loop may have ended while a poll's thread was still at its last page.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._wake)
 
-        def alive(target: Target) -> None:
-            scheduler.expect(target)
-
-        cycle = parts.cycle(bounded=True, recorded=recorded, alive=alive)
-        scheduler = PollScheduler(
-            cycle=cycle,
-            targets=list(parts.targets),
-            interval=poll.interval,
-            idle_interval=poll.idle_interval,
-            concurrency=poll.concurrency,
-            stop=parts.stop,
-            metrics=parts.metrics,
-            progress=parts.progress,
+        return Generation(
+            parts,
+            recorded=recorded,
             reported=self._reported,
-            crowded=lambda: self._waiting > poll.backlog_limit,
+            crowded=lambda: self._waiting > self.parts.settings.poll.backlog_limit,
         )
-        return scheduler
+
+    async def reload(self) -> str:
+        """Read the configuration anew and work by it; if it is wrong, all stays as it is.
+
+        Returns:
+            What is wrong with it, and nothing if it is in force now.
+        """
+        self._begin_reload()
+        assert self._reload is not None  # noqa: S101 - it has just begun
+        return await asyncio.shield(self._reload)
+
+    def _begin_reload(self) -> None:
+        if not self._running:
+            return
+        if self._reload is not None and not self._reload.done():
+            # The file may have changed since the one under way has read it.
+            self._reload_again = True
+            return
+        self._reload = self._group.create_task(self._reloaded(), name="reload")
+
+    async def _reloaded(self) -> str:
+        while True:
+            self._reload_again = False
+            self._supervisor.reloading()
+            wrong = await self._reload_once()
+            self.parts.metrics.reload_successful.set(not wrong)
+            self._supervisor.ready(self._told)
+            if not self._reload_again:
+                return wrong
+
+    async def _reload_once(self) -> str:
+        assert self._read is not None  # noqa: S101 - nobody asks otherwise
+        old = self.generation
+        try:
+            settings = await asyncio.to_thread(self._read)
+            fixed = [name for name in _FIXED if getattr(settings, name) != getattr(old.parts.settings, name)]
+            kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
+            settings = settings.model_copy(update=kept)
+            parts = await asyncio.to_thread(Parts, settings, core=old.parts.core)
+            generation = self._next_generation(parts)
+            await asyncio.to_thread(parts.announce)
+        except ConfigError as error:
+            for problem in error.problems:
+                _log.error("config.problem", problem=str(problem))
+            _log.error("config.reload_failed", problems=len(error.problems))
+            return str(error)
+        except PollerError as error:
+            _log.error("config.reload_failed", error=str(error))
+            return str(error)
+        stopping = asyncio.create_task(old.stop())
+        self.parts, self._generation = parts, generation
+        parts.take_over()
+        self._jobs_changed = True
+        generation.start(self._group, after=old)
+        await stopping
+        await asyncio.to_thread(old.parts.retire, parts)
+        if fixed:
+            _log.warning("config.restart_needed", sections=fixed)
+        _log.info("config.reloaded", **_described(parts))
+        return ""
 
     def _wake(self) -> None:
-        for worker in self._workers:
-            worker.wake()
+        self.generation.wake()
 
     def _reported(self, report: Report) -> None:
         self._jobs_changed = self._jobs_changed or report.changes > 0
 
+    @property
+    def _told(self) -> str:
+        """One line on how it goes, for `systemctl status`."""
+        return f"{len(self.parts.targets)} targets, {self._waiting} deliveries waiting"
+
+    async def _keep_watchdog(self) -> None:
+        """Send signs of life while everything makes progress; without them the process is started anew."""
+        period = self._supervisor.watchdog
+        while period:
+            if overdue := self.parts.progress.overdue():
+                _log.error(
+                    "watchdog.withheld",
+                    overdue_seconds={name: round(late, 1) for name, late in overdue.items()},
+                )
+            else:
+                self._supervisor.alive()
+            await asyncio.sleep(period / _SIGNS)
+
     async def _keep_gauges(self) -> None:
         parts = self.parts
-        gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox, parts.settings.sinks)
-        pause = _GAUGES_SECONDS
+        gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox)
         while True:
-            parts.progress.beat("gauges", within=pause + _LOOP_SECONDS)
+            parts.progress.beat("gauges", within=_GAUGES_SECONDS)
             changed, self._jobs_changed = self._jobs_changed, False
             began = time.monotonic()
             try:
                 if changed:
                     await asyncio.to_thread(gauges.refresh_jobs)
-                self._waiting = await asyncio.to_thread(gauges.refresh_outbox)
+                self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.parts.settings.sinks)
+                self._supervisor.status(self._told)
             except StoreError as error:
                 self._jobs_changed = True
                 _log.error("gauges.failed", error=str(error))
             # Counting a backlog of a million takes a moment, and must not become the main work.
             pause = max(_GAUGES_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
+            parts.progress.beat("gauges", within=pause)
             await asyncio.sleep(pause)
 
     async def _keep_retention(self) -> None:
@@ -202,14 +287,22 @@ class Daemon:
             await asyncio.sleep(_PRUNE_SECONDS)
 
 
+def _described(parts: Parts) -> dict[str, object]:
+    return {
+        "targets": [target.id for target in parts.targets],
+        "sinks": list(parts.settings.sinks),
+        "store": parts.settings.store.display_url,
+    }
+
+
 @contextlib.contextmanager
 def _handled(
-    loop: asyncio.AbstractEventLoop, numbers: Iterable[signal.Signals], handler: Callable[[], None]
+    loop: asyncio.AbstractEventLoop, handlers: Mapping[signal.Signals, Callable[[], object]]
 ) -> Iterator[None]:
-    for number in numbers:
+    for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in handlers:
             loop.remove_signal_handler(number)

@@ -27,14 +27,12 @@ class StoreGauges:
         metrics: Where the gauges are.
         snapshot: The jobs.
         outbox: What is owed.
-        sinks: The configured sinks, whose gauges are there even if nothing is owed.
     """
 
-    def __init__(self, metrics: Metrics, snapshot: Snapshot, outbox: Outbox, sinks: Iterable[str]) -> None:
+    def __init__(self, metrics: Metrics, snapshot: Snapshot, outbox: Outbox) -> None:
         self._metrics = metrics
         self._snapshot = snapshot
         self._outbox = outbox
-        self._sinks = tuple(sinks)
         self._shown: dict[Gauge, set[_Labels]] = {}
 
     def refresh_jobs(self) -> None:
@@ -56,15 +54,22 @@ class StoreGauges:
         self._show(self._metrics.oldest_open_job, oldest)
         self._show(self._metrics.job_records, records)
 
-    def refresh_outbox(self) -> int:
-        """Set the gauges of what is owed, and return how much of it waits."""
+    def refresh_outbox(self, sinks: Iterable[str]) -> int:
+        """Set the gauges of what is owed, and return how much of it waits.
+
+        Args:
+            sinks: The configured sinks, whose gauges are there even if nothing is owed.
+        """
         backlog, parked = self._outbox.backlog(), self._outbox.parked()
-        for sink in {*self._sinks, *backlog}:
-            owed = backlog.get(sink)
-            for state in DELIVERY_STATES:
-                self._metrics.outbox.labels(sink, state).set(owed.states.get(state, 0) if owed else 0)
-            self._metrics.outbox_oldest.labels(sink).set((owed.oldest_pending if owed else None) or 0)
-            self._metrics.sink_parked.labels(sink).set(sink in parked)
+        shown = {*sinks, *backlog}
+        states: dict[_Labels, float] = {}
+        for sink in shown:
+            owed = backlog[sink].states if sink in backlog else {}
+            states |= {(sink, state): owed.get(state, 0) for state in DELIVERY_STATES}
+        oldest = {sink: backlog[sink].oldest_pending if sink in backlog else None for sink in shown}
+        self._show(self._metrics.outbox, states)
+        self._show(self._metrics.outbox_oldest, {(sink,): since or 0 for sink, since in oldest.items()})
+        self._show(self._metrics.sink_parked, {(sink,): sink in parked for sink in shown})
         return sum(owed.states.get("pending", 0) for owed in backlog.values())
 
     def _show(self, gauge: Gauge, values: Mapping[_Labels, float]) -> None:

@@ -64,23 +64,51 @@ def targets_of(settings: Settings, region: Callable[[Access], str | None]) -> di
     return found
 
 
+class Core:
+    """What outlives a reload: the store, the metrics, and who has made progress.
+
+    Args:
+        settings: The first configuration.
+        database: The store, not yet prepared; the configured one by default.
+
+    Raises:
+        StoreError: The store cannot be opened.
+    """
+
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self.metrics = Metrics()
+        self.progress = Progress(patience=settings.health.patience.total_seconds())
+        self.database = database or Database(settings.store.url.get_secret_value())
+        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.snapshot = Snapshot(self.database, owner=owner, lease=settings.store.lease.total_seconds())
+        self.outbox = Outbox(self.database)
+        self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
+
+
 class Parts:
     """Everything that a command works with.
 
     Args:
         settings: The configuration.
         database: The store, not yet prepared; the configured one by default.
+        core: That of the configuration before, after a reload.
 
     Raises:
         ConfigError: The configuration needs something that is not there.
         StoreError: The store cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, database: Database | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, database: Database | None = None, core: Core | None = None
+    ) -> None:
         self.settings = settings
         self.stop = threading.Event()
-        self.metrics = Metrics()
-        self.progress = Progress()
+        self.core = core or Core(settings, database)
+        self.metrics = self.core.metrics
+        self.progress = self.core.progress
+        self.database = self.core.database
+        self.snapshot = self.core.snapshot
+        self.outbox = self.core.outbox
         self.sessions = Sessions(
             self.metrics,
             requests_per_second=settings.aws.requests_per_second,
@@ -89,13 +117,9 @@ class Parts:
             stop=self.stop,
         )
         self.targets = targets_of(settings, self.sessions.region)
-        self.database = database or Database(settings.store.url.get_secret_value())
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.snapshot = Snapshot(self.database, owner=self.owner, lease=settings.store.lease.total_seconds())
-        self.outbox = Outbox(self.database)
         self.router = Router(settings.routes, list(settings.sinks))
-        self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
-        self.metrics.prepare(self.targets, settings.sinks)
+        if core is None:
+            self.metrics.prepare(self.targets, settings.sinks)
 
     def open_store(self) -> None:
         """Make the store ready: create, check and migrate it, and know every target.
@@ -107,10 +131,18 @@ class Parts:
         before, after = self.database.migrate()
         if before != after:
             _log.info("store.migrated", before=before, after=after)
-        self.snapshot.register(self.targets)
-        self.warn_of_orphans()
+        self.announce()
 
-    def warn_of_orphans(self) -> None:
+    def announce(self) -> None:
+        """Let the store know every target, and say what is owed to nobody.
+
+        Raises:
+            StoreError: It cannot be used.
+        """
+        self.snapshot.register(self.targets)
+        self._warn_of_orphans()
+
+    def _warn_of_orphans(self) -> None:
         """Say so if deliveries are owed to sinks that are no longer configured."""
         for sink, backlog in self.outbox.backlog().items():
             pending = backlog.states.get("pending", 0)
@@ -124,7 +156,7 @@ class Parts:
                 sink=registry.build(name, settings),
                 outbox=self.outbox,
                 lease=self.settings.store.lease.total_seconds(),
-                threads=self.threads,
+                threads=self.core.threads,
                 metrics=self.metrics,
                 progress=self.progress,
             )
@@ -183,8 +215,24 @@ class Parts:
             sharing=sum((access, other.region) == place for other, access in self.targets.items()),
         )
 
+    def take_over(self) -> None:
+        """Begin to be what anybody sees of the program."""
+        self.progress.patience = self.settings.health.patience.total_seconds()
+        self.metrics.prepare(self.targets, self.settings.sinks)
+
+    def retire(self, heir: Parts | None = None) -> None:
+        """Release what no later configuration uses, when nothing works by this one any more.
+
+        Args:
+            heir: Those who have taken over; the metrics of what they lack are removed.
+        """
+        self.sessions.close()
+        if heir is not None:
+            gone = self.settings.sinks.keys() - heir.settings.sinks.keys()
+            self.metrics.forget(self.targets.keys() - heir.targets.keys(), gone)
+
     def close(self) -> None:
         """Release threads, connections and clients."""
-        self.threads.shutdown(wait=True, cancel_futures=True)
-        self.sessions.close()
+        self.core.threads.shutdown(wait=True, cancel_futures=True)
+        self.retire()
         self.database.close()

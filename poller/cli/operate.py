@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def run_daemon(context: Context) -> None:
-    """Run until stopped."""
+    """Run until stopped; SIGHUP reads the configuration anew."""
     settings = context.settings(starting=True)
 
     async def main() -> bool:
-        return await Daemon(Parts(settings)).run()
+        daemon = Daemon(Parts(settings), read=lambda: context.settings(starting=True))
+        return await daemon.run()
 
     if not asyncio.run(main()):
         # The interpreter would wait for the thread that is stuck in a call.

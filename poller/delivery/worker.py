@@ -122,7 +122,7 @@ class SinkWorker:
         """
         try:
             while not self._stopping:
-                self._progress.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline + 60)
+                self._progress.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline)
                 self._wake.clear()
                 try:
                     moved = await self._exchange()

@@ -147,11 +147,10 @@ class Demo:
     async def _seen_by_all(self, daemon: Daemon, receiver: Receiver, *, since: float) -> None:
         """Wait until a poll that began after `since` has seen each target whole, and all is delivered."""
         parts = daemon.parts
-        assert daemon.scheduler is not None  # noqa: S101 - the daemon has started
         waiting = set(parts.targets)
         while waiting and time.monotonic() < since + _SETTLE_SECONDS:
             for target in tuple(waiting):
-                report = await daemon.scheduler.poll(target)
+                report = await daemon.generation.scheduler.poll(target)
                 if report is not None and report.claimed and report.failure is None:
                     waiting.discard(target)
             await asyncio.sleep(0.05)

@@ -153,6 +153,8 @@ class PollScheduler:
             await asyncio.wait(self._running, timeout=grace)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+        for target in self._targets:
+            self._progress.forget(_loop_of(target))
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._running:
             _log.warning("poll.abandoned", polls=len(self._running))
@@ -252,8 +254,13 @@ class PollScheduler:
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
         interval = self._current.get(target.id, self._interval).total_seconds()
-        self._progress.beat(f"poll {target.id}", within=interval * (1 + _JITTER) + _ONE_CALL_SECONDS)
+        self._progress.beat(_loop_of(target), within=interval * (1 + _JITTER) + _ONE_CALL_SECONDS)
 
     def _trigger(self, interval: timedelta) -> IntervalTrigger:
         seconds = interval.total_seconds()
         return IntervalTrigger(seconds=seconds, jitter=seconds * _JITTER, timezone=UTC)
+
+
+def _loop_of(target: Target) -> str:
+    """What a target's polls are called where health is asked about."""
+    return f"poll {target.id}"

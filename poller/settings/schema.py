@@ -202,6 +202,8 @@ class WebSettings(Section):
     listen: Listen | None = "127.0.0.1:9477"
     """`host:port`, an IPv6 address in brackets; port 0 takes a free one, which the log names. `null`
     for no web server. The default is not reachable from other machines, because the page shows job names."""
+    reload: bool = False
+    """Whether `POST /-/reload` reloads the configuration, as SIGHUP always does. Browsers are refused."""
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -220,6 +222,14 @@ class LoggingSettings(Section):
     format: Literal["json", "console"] | None = None
     """`json`, one object a line, or `console`, for people. Default: `console` if standard error is a
     terminal, else `json`."""
+
+
+class HealthSettings(Section):
+    """When the program calls itself unhealthy: `/-/healthy` fails, and systemd's watchdog gets no sign."""
+
+    patience: Duration = Field(default=timedelta(minutes=1), ge=timedelta(seconds=1), le=timedelta(hours=1))
+    """How much longer than they should take polling, delivery and housekeeping may be silent. It comes on top
+    of what each is allowed anyway: a sink's `timeout`, the longest call to AWS."""
 
 
 class ShutdownSettings(Section):
@@ -249,6 +259,8 @@ class Settings(Section):
     """The web server."""
     log: LoggingSettings = Field(default_factory=LoggingSettings)
     """The program's own log."""
+    health: HealthSettings = Field(default_factory=HealthSettings)
+    """When the program calls itself unhealthy."""
     shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)
     """How the program ends."""
 

@@ -14,6 +14,8 @@ from poller.errors import StoreError
 from poller.store.browse import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from starlette.requests import Request
 
     from poller.store import Outbox
@@ -29,13 +31,13 @@ _HEADERS = {
 }
 
 
-def route(browser: Browser, outbox: Outbox, sinks: tuple[str, ...]) -> Route:
+def route(browser: Browser, outbox: Outbox, sinks: Callable[[], Iterable[str]]) -> Route:
     """The page's route.
 
     Args:
         browser: Reads targets and events.
         outbox: Reads what is owed.
-        sinks: The configured sinks.
+        sinks: Says which sinks are configured now.
     """
     environment = Environment(
         loader=PackageLoader("poller.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -51,7 +53,7 @@ def route(browser: Browser, outbox: Outbox, sinks: tuple[str, ...]) -> Route:
                 "dead": backlog[name].states.get("dead", 0) if name in backlog else 0,
                 "parked": parked.get(name, ""),
             }
-            for name in sorted({*sinks, *backlog})
+            for name in sorted({*sinks(), *backlog})
         ]
         return template.render(
             version=__version__,

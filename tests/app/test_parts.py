@@ -4,48 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.app import Daemon, Parts, load_settings, targets_of
+from poller.app import Daemon, load_settings, targets_of
 from poller.app.gauges import StoreGauges
 from poller.app.once import run_once
 from poller.errors import ConfigError, StoreError
 from poller.model import Target
 from poller.store.outbox import Removed
+from tests.app.conftest import running
 from tests.e2e.daemon import environment, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from poller.simulator import Simulator, SimulatorServer
+    from poller.app import Parts
+    from poller.simulator import Simulator
 
 OPEN = [("InProgress", 0.0)]
 TARGETS = """[{"name": "a", "regions": ["us-east-1", "eu-west-1"], "kinds": ["async_invoke"]},
               {"name": "b", "role_arn": "arn:aws:iam::111111111111:role/r", "kinds": ["async_invoke"]}]"""
-
-
-@pytest.fixture
-def parts(
-    bedrock: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Parts]]:
-    """Build the parts from settings, in front of the simulator; closed at the end."""
-    for name, value in environment(bedrock.url, tmp_path).items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
-    made: list[Parts] = []
-
-    def build(**settings: str) -> Parts:
-        store = f"sqlite:///{tmp_path}/poller.db"
-        environ = environment(bedrock.url, tmp_path, STORE__URL=store, **settings)
-        made.append(Parts(load_settings(None, environ)))
-        return made[-1]
-
-    yield build
-    for each in made:
-        each.close()
 
 
 def test_targets_are_accounts_by_regions_by_kinds(tmp_path: Path) -> None:
@@ -68,7 +49,7 @@ def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Sim
     assert asyncio.run(run_once(first, drain=False)).pending == {"old": 1}
     second = parts(SINKS='{"new": {"type": "log"}}')
     second.open_store()
-    StoreGauges(second.metrics, second.snapshot, second.outbox, second.settings.sinks).refresh_outbox()
+    StoreGauges(second.metrics, second.snapshot, second.outbox).refresh_outbox(second.settings.sinks)
     owed = {
         sink: second.metrics.registry.get_sample_value(
             "bedrock_poller_outbox_deliveries", {"sink": sink, "state": "pending"}
@@ -103,21 +84,6 @@ def test_the_weights_decide_whether_an_old_job_is_listed_or_got(
         built = parts(TARGETS='[{"name": "a", "kinds": ["model_invocation_job"]}]', **weights)
         asyncio.run(run_once(built, drain=False))
     assert [request.operation for request in simulator.requests] == operations
-
-
-def running(daemon: Daemon, during: Callable[[], Any]) -> None:
-    """Run a daemon while something happens in a thread."""
-
-    async def main() -> None:
-        task = asyncio.create_task(daemon.run())
-        await asyncio.wait_for(daemon.started.wait(), 20)
-        try:
-            await asyncio.to_thread(during)
-        finally:
-            daemon.stop()
-            await task
-
-    asyncio.run(main())
 
 
 def test_a_daemon_can_be_embedded(

@@ -15,6 +15,7 @@ import re
 import signal
 import sqlite3
 import sys
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -48,6 +49,7 @@ _STEPS = (
     ("FROM jobs", "recall jobs"),
     ("^SELECT .*julianday", "ask the time"),
 )
+_HANG_LOOK_SECONDS = 0.02
 
 
 class Mode(StrEnum):
@@ -61,6 +63,8 @@ class Mode(StrEnum):
     """The step fails, this time."""
     ERROR_FOR_GOOD = "error-for-good"
     """The step and every later one of its kind fail, until somebody makes the file that ends it."""
+    HANG = "hang"
+    """The step and every later one of its kind do not return, until somebody makes the file that ends it."""
     DISK_FULL = "disk-full"
     """From this step on there is no room on the store's disk, until somebody makes room."""
 
@@ -140,11 +144,17 @@ class Points:
                 if not fill(plan.disk):
                     limit(plan.disk, os.getpid())
                 self._trace.fire()
-            if plan.mode is Mode.ERROR_FOR_GOOD:
+            if plan.mode in {Mode.ERROR_FOR_GOOD, Mode.HANG}:
                 self._failing = kind
-        if self._failing == kind and not (plan.ended and plan.ended.exists()):
+        if self._failing == kind and not self._ended():
             self._trace.fire()
-            raise error()
+            if plan.mode is not Mode.HANG:
+                raise error()
+            while not self._ended():
+                time.sleep(_HANG_LOOK_SECONDS)
+
+    def _ended(self) -> bool:
+        return self._plan.ended is not None and self._plan.ended.exists()
 
     def install(self) -> None:
         """Put the points where the program meets the world."""

@@ -1,9 +1,9 @@
 """A random storm against the real daemon: `make chaos CHAOS_ARGS="--for 10m --seed 7"`.
 
-Jobs move, and faults come and go as the seed has it: the daemon is killed and told to stop, AWS throttles,
-breaks off and goes in circles, receivers refuse, hang and hang up, the clock jumps, the disk fills. Then all
-faults end, things settle, one more transition has to pass, and the oracle judges. 0 means that nothing was
-lost, made up, altered or out of order.
+Jobs move, and faults come and go as the seed has it: the daemon is killed, told to stop and told to reload,
+AWS throttles, breaks off and goes in circles, receivers refuse, hang and hang up, the clock jumps, the disk
+fills. Then all faults end, things settle, one more transition has to pass, and the oracle judges. 0 means
+that nothing was lost, made up, altered or out of order.
 """
 
 from __future__ import annotations
@@ -60,11 +60,9 @@ class Storm:
         folder: Where the store is to be.
         seconds: How long.
         seed: Decides what happens.
-        database_clock: Whether the clock that SQLite reads jumps as well.
     """
 
-    def __init__(self, folder: Path, seconds: float, seed: int, *, database_clock: bool = False) -> None:
-        self._database_clock = database_clock
+    def __init__(self, folder: Path, seconds: float, seed: int) -> None:
         self._seconds = seconds
         self._seed = seed
         self._dice = Dice(seed, "storm")
@@ -87,7 +85,7 @@ class Storm:
             self._environ = {
                 **stage.environ(AWS__MAX_ATTEMPTS="2"),
                 "CHAOS_CLOCK": str(clock),
-                "CHAOS_CLOCK_DATABASE": str(int(self._database_clock)),
+                "CHAOS_CLOCK_DATABASE": "1",
             }
             try:
                 return self._judged()
@@ -122,6 +120,8 @@ class Storm:
             if self._dice.chance(0.5):
                 self._mint.step()
             self._weather.change()
+            if self._dice.chance(0.02):
+                self._daemon_is_told(signal.SIGHUP)
             if self._dice.chance(0.02):
                 self._stop(self._dice.pick([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
             self._keep_alive()
@@ -169,6 +169,14 @@ class Storm:
         self._weather.pid = self._daemon.pid
         self._weather.press()
 
+    def _daemon_is_told(self, number: signal.Signals) -> None:
+        # One that has not got as far as to listen for it would die of it.
+        if self._daemon is not None and "daemon.starting" in self._said():
+            self._daemon.send_signal(number)
+
+    def _said(self) -> str:
+        return (self._stage.outputs / f"err-{self._starts:04}").read_text()
+
     def _stop(self, number: signal.Signals) -> int:
         """Send a signal, and see that it ends."""
         assert self._daemon is not None
@@ -188,8 +196,7 @@ class Storm:
             self._deaths["by itself"] += 1
             # It may refuse to start on a full disk; anything else is its own fault.
             if not (code == 1 and self._weather.disk_lately_full):
-                said = (self._stage.outputs / f"err-{self._starts:04}").read_text()[-2000:]
-                self.problems.append(f"it ended by itself with {code}: {said}")
+                self.problems.append(f"it ended by itself with {code}: {self._said()[-2000:]}")
         if self._daemon is None:
             self._start()
 
@@ -205,7 +212,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.storm", description=__doc__)
     parser.add_argument("--for", dest="span", type=parse_duration, default="3m", help="such as 30m")
     parser.add_argument("--seed", type=int, default=None, help="repeats a storm; by default a new one")
-    parser.add_argument("--database-clock", action="store_true", help="SQLite's clock jumps as well")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     seed = int(time.time()) % 1_000_000 if chosen.seed is None else chosen.seed
@@ -219,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
         store = disk / "store"
         store.mkdir()
         say(f"seed={seed} for {chosen.span.total_seconds():.0f}s")
-        storm = Storm(store, chosen.span.total_seconds(), seed, database_clock=chosen.database_clock)
+        storm = Storm(store, chosen.span.total_seconds(), seed)
         verdict = storm.run()
     for what in (*verdict.violations.all, *storm.problems):
         sys.stdout.write(f"  {what}\n")

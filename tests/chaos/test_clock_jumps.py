@@ -61,6 +61,18 @@ def test_what_was_recorded_while_the_clock_was_ahead_is_due_when_it_is_right(
     assert len(Outbox(database).claim("hook", limit=1, lease=LEASE)) == 1
 
 
+def test_what_was_recorded_in_a_jump_that_its_worker_did_not_see_is_due_when_the_clock_is_right(
+    database: Database, clock: Clock
+) -> None:
+    """A jump so short that no worker looked at the clock meanwhile holds up nothing either."""
+    outbox = Outbox(database)
+    assert outbox.claim("hook", limit=1, lease=LEASE) == []
+    clock.now = NOON + HOUR
+    owe(database)
+    clock.now = NOON + 1
+    assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
+
+
 def test_a_delivery_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_over(
     database: Database, clock: Clock
 ) -> None:

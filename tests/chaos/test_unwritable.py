@@ -36,17 +36,22 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def ready(stage: Stage) -> int:
-    """The status of `/-/ready`."""
+def asked(stage: Stage, path: str) -> tuple[int, str]:
+    """The status and the body of a page of the first daemon."""
     said = (stage.outputs / "err-1").read_text().splitlines(keepends=True)
     lines = [json.loads(line) for line in said if line.startswith("{") and line.endswith("}\n")]
     url = next(line["url"] for line in lines if line["event"] == "web.listening")
     try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=20) as answer:  # noqa: S310 - our own
-            return int(answer.status)
+        with urllib.request.urlopen(f"{url}{path}", timeout=20) as answer:  # noqa: S310 - our own
+            return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
-            return error.code
+            return error.code, error.read().decode()
+
+
+def ready(stage: Stage) -> int:
+    """The status of `/-/ready`."""
+    return asked(stage, "/-/ready")[0]
 
 
 def follow(
@@ -88,7 +93,9 @@ def test_commits_that_fail_for_good(stage: Stage) -> None:
     """Every commit fails until it no longer does (fault 5)."""
     ended = stage.outputs / "ended"
     ended.touch()
-    plan = Plan(stage.outputs / "trace", Mode.ERROR_FOR_GOOD, number=first_commit(stage), ended=ended)
+    plan = Plan(
+        stage.outputs / "trace", Mode.ERROR_FOR_GOOD, number=first(stage, "before commit"), ended=ended
+    )
     follow(
         stage,
         lambda _: ended.unlink(),
@@ -97,14 +104,14 @@ def test_commits_that_fail_for_good(stage: Stage) -> None:
     )
 
 
-def first_commit(stage: Stage) -> int:
-    """The number of a point before a commit: the first one of a program that starts on an empty store."""
+def first(stage: Stage, kind: str) -> int:
+    """The number of a point of some kind: the first one of a program that starts on an empty store."""
     plan = Plan(stage.outputs / "rehearsal")
     environ = {**stage.environ(STORE__URL=f"sqlite:///{stage.outputs}/rehearsal.db"), **plan.environ()}
     program = spawn(["migrate"], environ, stage.outputs / "rehearsal-out", stage.outputs / "rehearsal-err")
     assert program.wait(60) == 0
     with Trace(plan.trace) as trace:
-        return trace.names.index("before commit: commit") + 1
+        return next(number for number, name in enumerate(trace.names, 1) if name.startswith(f"{kind}:"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prlimit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -61,6 +62,8 @@ def test_defaults_are_documented(key: str, node: dict[str, Any]) -> None:
     written = row(CONFIGURATION, key)[1]
     if key == "sinks.*.type":
         assert written == "required"
+    elif isinstance(default, bool):
+        assert written == f"`{json.dumps(default)}`"
     elif isinstance(default, str | int | float):
         assert written == f"`{default}`"
     elif key != "targets[].regions":

@@ -41,7 +41,7 @@ def filled(tmp_path: Path) -> Iterator[Site]:
     event = job_event(change, EventType.STATUS_CHANGED, target, datetime.now(UTC))
     snapshot.record(claim, [Observation(change, event, ("ops",))])
     outbox, browser = Outbox(database), Browser(database)
-    yield Site(database, further=[page.route(browser, outbox, ("audit",)), *api.routes(browser)])
+    yield Site(database, further=[page.route(browser, outbox, lambda: ("audit",)), *api.routes(browser)])
     database.close()
 
 

@@ -1,0 +1,108 @@
+"""What works by one configuration: a scheduler of polls, and a worker for each sink.
+
+A reload replaces one generation by the next over the same store. The old one's polls end at their next page;
+each sink's old worker drains before its new one begins, so that a hanging receiver holds up only itself, and
+nothing is lost, because what is owed is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from poller.polling import PollScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poller.app.parts import Parts
+    from poller.delivery import SinkWorker
+    from poller.model import Target
+    from poller.polling import Report
+
+
+class Generation:
+    """The polls and the deliveries of one configuration; make it in the loop's thread.
+
+    Args:
+        parts: What the configuration has become.
+        recorded: Called, in a poll's thread, after a commit that owes deliveries.
+        reported: Called with every poll's report.
+        crowded: Whether so much waits to be delivered that polls should bring less.
+
+    Raises:
+        ConfigError: A sink cannot be made.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        recorded: Callable[[], None],
+        reported: Callable[[Report], None],
+        crowded: Callable[[], bool],
+    ) -> None:
+        self.parts = parts
+        self._grace = parts.settings.shutdown.grace.total_seconds()
+        self._workers: dict[str, SinkWorker] = {worker.name: worker for worker in parts.workers()}
+        self._delivering: dict[str, asyncio.Task[None]] = {}
+        self._clock: asyncio.Task[None] | None = None
+        poll = parts.settings.poll
+
+        def alive(target: Target) -> None:
+            self.scheduler.expect(target)
+
+        self.scheduler = PollScheduler(
+            cycle=parts.cycle(bounded=True, recorded=recorded, alive=alive),
+            targets=list(parts.targets),
+            interval=poll.interval,
+            idle_interval=poll.idle_interval,
+            concurrency=poll.concurrency,
+            stop=parts.stop,
+            metrics=parts.metrics,
+            progress=parts.progress,
+            reported=reported,
+            crowded=crowded,
+        )
+
+    def start(self, group: asyncio.TaskGroup, *, after: Generation | None = None) -> None:
+        """Begin to poll and to deliver.
+
+        Args:
+            group: Whose tasks the loops become.
+            after: The generation before, which has been told to stop; its sinks are waited for one by one.
+        """
+        before = after._delivering if after is not None else {}  # noqa: SLF001 - the same class
+        for name, worker in self._workers.items():
+            turn = self._deliver(worker, before.get(name))
+            self._delivering[name] = group.create_task(turn, name=f"sink {name}")
+        self._clock = group.create_task(self.scheduler.watch_clock(), name="clock")
+        self.scheduler.start()
+
+    async def _deliver(self, worker: SinkWorker, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        await worker.run(grace=self._grace)
+
+    def wake(self) -> None:
+        """Let every worker look for due deliveries; call it from the loop's thread."""
+        for worker in self._workers.values():
+            worker.wake()
+
+    async def stop(self) -> bool:
+        """End polls and deliveries; what is under way gets the grace period, once.
+
+        Returns:
+            Whether everything ended in time. If not, a call to AWS is still under way in a thread.
+        """
+        # Side by side, so that the whole takes the grace period once.
+        for worker in self._workers.values():
+            worker.stop()
+        ended, _ = await asyncio.gather(self.scheduler.stop(self._grace), self._delivered())
+        if self._clock is not None:
+            self._clock.cancel()
+        return ended
+
+    async def _delivered(self) -> None:
+        if self._delivering:
+            await asyncio.wait(self._delivering.values())
