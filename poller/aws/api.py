@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore import xform_name
-
 from poller.aws.failures import translated
 from poller.errors import AwsError, AwsReason, IncompleteScanError
 from poller.kinds import parse_time
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from poller.aws.sessions import Client
     from poller.kinds import Kind
 
 _MOST_PAGES = 20_000
@@ -45,14 +44,13 @@ class JobsApi:
     """The two calls that a kind needs.
 
     Args:
-        client: A boto3 client of the kind's service.
+        client: Calls the kind's service.
         kind: The kind.
     """
 
-    def __init__(self, client: Any, kind: Kind) -> None:
+    def __init__(self, client: Client, kind: Kind) -> None:
         self._kind = kind
-        self._list = getattr(client, xform_name(kind.list_operation))
-        self._get = getattr(client, xform_name(kind.get_operation))
+        self._client = client
         self.retries = 0
         """Attempts that answered calls needed beyond their first; a sign of throttling or trouble."""
 
@@ -92,7 +90,7 @@ class JobsApi:
             asked["nextToken"] = token
         try:
             with translated(self._kind.list_operation):
-                response = self._list(**asked)
+                response = self._client.call(self._kind.list_operation, **asked)
         except AwsError as error:
             if number == 0:
                 raise
@@ -116,7 +114,7 @@ class JobsApi:
         """
         try:
             with translated(self._kind.get_operation):
-                response: dict[str, Any] = self._get(**{self._kind.get_parameter: arn})
+                response = self._client.call(self._kind.get_operation, **{self._kind.get_parameter: arn})
         except AwsError as error:
             if error.code in self._kind.gone_codes:
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error

@@ -1,8 +1,10 @@
-"""Sessions and clients: one client for each (access, region, service), made once and shared by threads.
+"""Sessions and clients: one SDK client for each (profile, region, service), shared by threads and accounts.
 
-Making sessions and clients is not thread-safe, so it happens under a lock; using a client is. Credentials
-of an assumed role refresh themselves: a chained session lasts an hour at most. Endpoints, regions, profiles,
-IRSA and Pod Identity are left to the SDK's own rules.
+A client of the SDK costs a quarter of a megabyte and fifteen milliseconds, and hundreds of accounts in a
+dozen regions would need thousands. They differ in nothing but the credentials, so those are chosen when a
+request is signed, by whoever is calling. Making sessions and clients is not thread-safe, so it happens under
+a lock; using a client is. Credentials of an assumed role refresh themselves: a chained session lasts an hour
+at most. Endpoints, regions, profiles, IRSA and Pod Identity are left to the SDK's own rules.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.session
+from botocore import xform_name
 from botocore.config import Config
-from botocore.credentials import DeferredRefreshableCredentials
+from botocore.credentials import Credentials, DeferredRefreshableCredentials
 
 from poller.aws.failures import THROTTLES, translated
 from poller.aws.limits import RateLimit
@@ -46,6 +50,49 @@ class Access:
     profile: str | None = None
     role_arn: str | None = None
     external_id: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+
+
+_calling: ContextVar[Access] = ContextVar("calling")
+"""On whose behalf the present thread sends a request."""
+
+
+class Client:
+    """Makes the calls of one service in one place.
+
+    Args:
+        shared: The SDK's client, which others use as well.
+        access: Whose credentials requests are signed with.
+    """
+
+    def __init__(self, shared: Any, access: Access) -> None:
+        self.shared = shared
+        self._access = access
+
+    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Call an operation, such as `ListAsyncInvokes`, and return the response.
+
+        Raises:
+            Exception: Whatever the SDK raises.
+        """
+        before = _calling.set(self._access)
+        try:
+            response: dict[str, Any] = getattr(self.shared, xform_name(operation))(**parameters)
+        finally:
+            _calling.reset(before)
+        return response
+
+
+class _CallersCredentials(Credentials):  # type: ignore[misc] # botocore has no types
+    """Those of whoever is calling, frozen at the moment when a request is signed."""
+
+    def __init__(self, of: Callable[[Access], Any]) -> None:
+        super().__init__("", "", method="bedrock-poller")
+        self._of = of
+
+    def get_frozen_credentials(self) -> Any:
+        credentials = self._of(_calling.get())
+        # The SDK says itself that there are none.
+        return None if credentials is None else credentials.get_frozen_credentials()
 
 
 class Sessions:
@@ -79,32 +126,35 @@ class Sessions:
             max_pool_connections=pool_size,
         )
         self._lock = threading.RLock()
-        self._sessions: dict[Access, boto3.Session] = {}
-        self._clients: dict[tuple[Access, str, str], Any] = {}
+        self._loader: Any = None
+        self._sources: dict[str | None, boto3.Session] = {}
+        self._callers: dict[str | None, boto3.Session] = {}
+        self._credentials: dict[Access, Any] = {}
+        self._clients: dict[tuple[str | None, str, str], Any] = {}
         self._limits: dict[tuple[Access, str], RateLimit] = {}
 
     def region(self, access: Access) -> str | None:
         """The SDK's current region for an access; `AWS_REGION` counts too, as in the other SDKs."""
         with self._lock, translated("finding the current region"):
-            found: str | None = self._session(Access(profile=access.profile)).region_name
+            found: str | None = self._source(access.profile).region_name
         return found or os.environ.get("AWS_REGION")
 
-    def client(self, access: Access, region: str, service: str) -> Any:
+    def client(self, access: Access, region: str, service: str) -> Client:
         """The client for a service.
 
         Raises:
             AwsError: The profile or region is of no use.
         """
-        key = (access, region, service)
+        key = (access.profile, region, service)
         with self._lock:
             if key not in self._clients:
                 with translated(f"making a {service} client for {region}"):
-                    client = self._session(access).client(service, region_name=region, config=self._config)
-                limit = self._limits.setdefault((access, region), RateLimit(self._rate, self._stop))
-                client.meta.events.register("before-send", self._before_send(limit))
+                    session = self._caller(access.profile)
+                    client = session.client(service, region_name=region, config=self._config)
+                client.meta.events.register("before-send", self._before_send(region))
                 client.meta.events.register("response-received", self._response_received)
                 self._clients[key] = client
-            return self._clients[key]
+            return Client(self._clients[key], access)
 
     def close(self) -> None:
         """Close every client's connections."""
@@ -113,17 +163,39 @@ class Sessions:
                 client.close()
             self._clients.clear()
 
-    def _session(self, access: Access) -> boto3.Session:
-        if access not in self._sessions:
-            core = botocore.session.Session(profile=access.profile)
+    def _source(self, profile: str | None) -> boto3.Session:
+        """The session of a profile, with the credentials that the SDK finds for it."""
+        if profile not in self._sources:
+            core = botocore.session.Session(profile=profile)
+            # What it has read of the services' descriptions is by far the largest part of a session.
+            if self._loader is None:
+                self._loader = core.get_component("data_loader")
+            core.register_component("data_loader", self._loader)
+            self._sources[profile] = boto3.Session(botocore_session=core)
+        return self._sources[profile]
+
+    def _caller(self, profile: str | None) -> boto3.Session:
+        """The session whose clients sign with the credentials of whoever calls."""
+        if profile not in self._callers:
+            self._source(profile)
+            core = botocore.session.Session(profile=profile)
+            core.register_component("data_loader", self._loader)
             core.register_component("response_parser_factory", VerbatimParserFactory())
-            if access.role_arn is not None:
-                # Set on the instance: botocore has no public place for credentials that refresh themselves.
-                core._credentials = DeferredRefreshableCredentials(  # noqa: SLF001
+            # Set on the instance: botocore has no public place for credentials that are not fixed.
+            core._credentials = _CallersCredentials(self.credentials)  # noqa: SLF001
+            self._callers[profile] = boto3.Session(botocore_session=core)
+        return self._callers[profile]
+
+    def credentials(self, access: Access) -> Any:
+        """The credentials that requests of an access are signed with; `None` if the SDK finds none."""
+        with self._lock:
+            if access.role_arn is None:
+                return self._source(access.profile).get_credentials()
+            if access not in self._credentials:
+                self._credentials[access] = DeferredRefreshableCredentials(
                     refresh_using=lambda: self._assume(access), method="assume-role"
                 )
-            self._sessions[access] = boto3.Session(botocore_session=core)
-        return self._sessions[access]
+            return self._credentials[access]
 
     def _assume(self, access: Access) -> dict[str, str]:
         source = Access(profile=access.profile)
@@ -137,7 +209,7 @@ class Sessions:
         if external_id is not None:
             asked["ExternalId"] = external_id
         with self._lock:
-            sts = self._session(source).client("sts", region_name=region, config=self._config)
+            sts = self._source(source.profile).client("sts", region_name=region, config=self._config)
         with contextlib.closing(sts):
             granted = sts.assume_role(**asked)["Credentials"]
         return {
@@ -147,12 +219,19 @@ class Sessions:
             "expiry_time": granted["Expiration"].isoformat(),
         }
 
-    def _before_send(self, limit: RateLimit) -> Any:
+    def _before_send(self, region: str) -> Any:
         def handle(event_name: str, **_: Any) -> None:
-            limit.wait()
+            self._limit(_calling.get(), region).wait()
             self._metrics.aws_requests.labels(*_operation(event_name)).inc()
 
         return handle
+
+    def _limit(self, access: Access, region: str) -> RateLimit:
+        with self._lock:
+            key = (access, region)
+            if key not in self._limits:
+                self._limits[key] = RateLimit(self._rate, self._stop)
+            return self._limits[key]
 
     def _response_received(
         self, event_name: str, response_dict: Any, parsed_response: Any, exception: Exception | None, **_: Any

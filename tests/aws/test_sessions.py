@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -67,22 +68,25 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
 
 
-def test_a_client_is_made_once_for_each_place(make_sessions: MakeSessions) -> None:
-    """The same access, region and service give the same client, from every thread."""
+def test_an_sdk_client_is_made_once_for_each_region_and_service(make_sessions: MakeSessions) -> None:
+    """Every thread and every account gets the same one; another region or service has another."""
     sessions = make_sessions()
-    first = sessions.client(Access(), "us-east-1", "bedrock")
+    first = sessions.client(Access(), "us-east-1", "bedrock").shared
     found: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(sessions.client(Access(), "us-east-1", "bedrock")))
-        for _ in range(4)
-    ]
+
+    def get(number: int) -> None:
+        access = Access(role_arn=f"arn:aws:iam::{number:012}:role/reader")
+        found.append(sessions.client(access, "us-east-1", "bedrock").shared)
+
+    threads = [threading.Thread(target=get, args=[number]) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(found) == 4
     assert all(client is first for client in found)
-    assert sessions.client(Access(), "eu-west-1", "bedrock") is not first
-    assert sessions.client(Access(), "us-east-1", "bedrock-runtime") is not first
+    assert sessions.client(Access(), "eu-west-1", "bedrock").shared is not first
+    assert sessions.client(Access(), "us-east-1", "bedrock-runtime").shared is not first
 
 
 def test_requests_say_who_sends_them(
@@ -223,7 +227,7 @@ class Sts:
         def note(params: dict[str, Any], **_: Any) -> None:
             self.asked.append(dict(params))
 
-        sessions._session(Access()).events.register("provide-client-params.sts.AssumeRole", note)
+        sessions._source(None).events.register("provide-client-params.sts.AssumeRole", note)
         return sessions
 
 
@@ -246,7 +250,7 @@ def sts(moto: str, environment: pytest.MonkeyPatch) -> Sts:
 
 def credentials_of(sessions: Sessions, access: Access) -> Any:
     """The credentials that a role's clients share."""
-    return sessions._session(access).get_credentials()
+    return sessions.credentials(access)
 
 
 def keys_used(switchboard: Switchboard) -> list[str]:
@@ -270,6 +274,28 @@ def test_a_role_is_assumed_with_its_external_id(
     assert len(set(keys_used(switchboard))) == 1
     assert keys_used(switchboard)[0].startswith("ASIA")
     assert all(request.headers["x-amz-security-token"] for request in switchboard.requests)
+
+
+def test_calls_at_once_are_each_signed_for_their_own_account(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+) -> None:
+    """Threads that share a client never sign with each other's credentials, nor wait for their turns."""
+    sessions = make_sessions(requests_per_second=1000)
+    accesses = [Access(role_arn=f"arn:aws:iam::{number:012}:role/reader") for number in range(1, 9)]
+    used: dict[str, str] = {}
+
+    def list_ten_times(access: Access) -> None:
+        for _ in range(10):
+            listing(sessions, access)
+        used[sessions.credentials(access).get_frozen_credentials().access_key] = str(access.role_arn)
+
+    threads = [threading.Thread(target=list_ten_times, args=[access]) for access in accesses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(used) == 8
+    assert Counter(keys_used(switchboard)) == dict.fromkeys(used, 10)
 
 
 def test_a_role_without_an_external_id_is_asked_for_without_one(
@@ -340,7 +366,7 @@ def test_a_role_that_may_not_be_assumed_is_access_denied(
 def test_closing_closes_every_client(make_sessions: MakeSessions, simulator: Simulator) -> None:
     """Closing twice does no harm, and a client asked for afterwards is a new one."""
     sessions = make_sessions()
-    first = sessions.client(Access(), DEFAULT_REGION, "bedrock")
+    first = sessions.client(Access(), DEFAULT_REGION, "bedrock").shared
     sessions.close()
     sessions.close()
-    assert sessions.client(Access(), DEFAULT_REGION, "bedrock") is not first
+    assert sessions.client(Access(), DEFAULT_REGION, "bedrock").shared is not first
