@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
 from poller.errors import LeaseLostError, StoppedError, StoreError
+from poller.polling.turns import Turns
 from poller.schedule import next_strain, poll_interval
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ _log = logs.get(__name__)
 _JITTER = 0.1
 _CLOCK_CHECK_SECONDS = 5.0
 _CLOCK_JUMP_SECONDS = 2.0
+_LOOP = "polls"
 _ONE_CALL_SECONDS = 300.0
 """The longest that one call to AWS can take with all its attempts and waits."""
 
@@ -80,9 +83,11 @@ class PollScheduler:
         self._reported = reported
         self._crowded = crowded
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
+        self._turns = Turns(concurrency)
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[Report | None]] = set()
         self._current: dict[str, timedelta] = {}
+        self._paces: Counter[timedelta] = Counter()
         self._last_change: dict[str, float] = {}
         self._strain: dict[str, int] = {}
 
@@ -90,10 +95,7 @@ class PollScheduler:
         """Begin: every target is polled at once, and then in its rhythm."""
         for target in self._targets:
             self._last_change[target.id] = time.monotonic()
-            self._current[target.id] = self._interval
-            labels = (target.name, target.region, target.kind)
-            self._metrics.poll_interval.labels(*labels).set(self._interval.total_seconds())
-            self.expect(target)
+            self._set_pace(target, self._interval)
             self._scheduler.add_job(
                 self._run,
                 self._trigger(self._interval),
@@ -105,6 +107,7 @@ class PollScheduler:
                 misfire_grace_time=None,
             )
         self._scheduler.start()
+        self._moved()
 
     async def watch_clock(self) -> None:
         """Notice when the wall clock jumps, and poll every target then; runs until cancelled."""
@@ -153,8 +156,7 @@ class PollScheduler:
             await asyncio.wait(self._running, timeout=grace)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        for target in self._targets:
-            self._progress.forget(_loop_of(target))
+        self._progress.forget(_LOOP)
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._running:
             _log.warning("poll.abandoned", polls=len(self._running))
@@ -214,16 +216,23 @@ class PollScheduler:
 
     async def _run_once(self, target: Target) -> bool:
         """Poll, and say whether there is more to do at once."""
-        task = asyncio.ensure_future(self.poll(target))
-        self._running.add(task)
-        try:
-            report = await task
-        finally:
-            self._running.discard(task)
+        async with self._turns.turn(target):
+            if self._stop.is_set():
+                return False
+            self._moved()
+            self.expect(target)
+            task = asyncio.ensure_future(self.poll(target))
+            self._running.add(task)
+            try:
+                report = await task
+            finally:
+                self._running.discard(task)
+                self._progress.forget(_loop_of(target))
         if report is not None:
+            self._turns.told(report)
             self._pace(report)
             self._reported(report)
-        self.expect(target)
+        self._moved()
         return report is not None and report.carried > 0 and not (report.strained or self._crowded())
 
     def _pace(self, report: Report) -> None:
@@ -244,17 +253,29 @@ class PollScheduler:
             strain=strain,
         )
         if wanted != self._current[target.id] and not self._stop.is_set():
-            self._current[target.id] = wanted
+            self._set_pace(target, wanted)
             self._scheduler.reschedule_job(target.id, trigger=self._trigger(wanted))
-            self._metrics.poll_interval.labels(target.name, target.region, target.kind).set(
-                wanted.total_seconds()
-            )
             _log.debug("poll.paced", target=target.id, seconds=wanted.total_seconds())
+
+    def _set_pace(self, target: Target, interval: timedelta) -> None:
+        before = self._current.get(target.id)
+        if before is not None:
+            self._paces[before] -= 1
+        self._paces[interval] += 1
+        self._current[target.id] = interval
+        labels = (target.name, target.region, target.kind)
+        self._metrics.poll_interval.labels(*labels).set(interval.total_seconds())
 
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
-        interval = self._current.get(target.id, self._interval).total_seconds()
-        self._progress.beat(_loop_of(target), within=interval * (1 + _JITTER) + _ONE_CALL_SECONDS)
+        if not self._stop.is_set():
+            self._progress.beat(_loop_of(target), within=_ONE_CALL_SECONDS)
+
+    def _moved(self) -> None:
+        """Take note that a poll has begun or ended; with so many threads, others may have to wait."""
+        if self._current and not self._stop.is_set():
+            soonest = min(+self._paces).total_seconds()
+            self._progress.beat(_LOOP, within=soonest * (1 + _JITTER) + _ONE_CALL_SECONDS)
 
     def _trigger(self, interval: timedelta) -> IntervalTrigger:
         seconds = interval.total_seconds()

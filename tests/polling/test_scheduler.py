@@ -20,7 +20,7 @@ from poller.polling import PollScheduler, Report
 from poller.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from structlog.typing import EventDict
 
@@ -56,6 +56,17 @@ class Script:
         return [at for polled, at in self.polls if polled == name]
 
 
+class Clock:
+    """Monotonic seconds that stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
 class Rig:
     """A scheduler and what it tells."""
 
@@ -67,14 +78,17 @@ class Rig:
         idle: float = 0.1,
         concurrency: int = 4,
         crowded: Callable[[], bool] = lambda: False,
+        targets: Sequence[Target] = (A, B),
     ) -> None:
+        self.script = script
         self.metrics = Metrics()
-        self.progress = Progress()
+        self.clock = Clock()
+        self.progress = Progress(self.clock)
         self.stop = threading.Event()
         self.reports: list[Report] = []
         self.scheduler = PollScheduler(
             cycle=script,  # type: ignore[arg-type]  # all it is asked for is poll()
-            targets=[A, B],
+            targets=targets,
             interval=timedelta(seconds=interval),
             idle_interval=timedelta(seconds=idle),
             concurrency=concurrency,
@@ -389,8 +403,8 @@ def test_a_jump_during_the_stop_is_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(script.polls) == 2
 
 
-def test_progress_is_promised_for_every_target() -> None:
-    """Each target is expected to be heard of again, so that one that hangs is noticed."""
+def test_progress_is_promised_for_the_polls_and_for_each_while_it_runs() -> None:
+    """Polls as a whole are expected to move, and each one that runs is; none is when all has ended."""
     rig = Rig(Script())
     names: set[str] = set()
     real = rig.progress.beat
@@ -401,5 +415,56 @@ def test_progress_is_promised_for_every_target() -> None:
 
     rig.progress.beat = beat  # type: ignore[method-assign]
     rig.run(lambda: len(rig.reports) >= 2)
-    assert names == {f"poll {A.id}", f"poll {B.id}"}
+    assert names == {"polls", f"poll {A.id}", f"poll {B.id}"}
+    rig.clock.now += 100_000
     assert rig.progress.overdue() == {}
+
+
+def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> None:
+    """Health hears of a poll that has not got further for too long, and of polls that have ceased."""
+    free = threading.Event()
+
+    def does(target: Target) -> Report:
+        free.wait(10)
+        return Report(target)
+
+    rig = Rig(Script(does), concurrency=1)
+
+    async def main() -> dict[str, float]:
+        rig.scheduler.start()
+        await eventually(lambda: len(rig.script.polls) == 1)
+        rig.clock.now += 1000
+        found = rig.progress.overdue()
+        free.set()
+        await rig.scheduler.stop(5)
+        return found
+
+    assert asyncio.run(main()).keys() == {"polls", f"poll {rig.script.polls[0][0]}/us-east-1/async_invoke"}
+
+
+def test_a_silent_service_leaves_threads_for_the_others() -> None:
+    """Two dozen targets whose service does not answer hold a quarter of the threads; the rest are polled.
+
+    Injects fault 24.
+    """
+    silence = AwsError("no answer", reason=AwsReason.NETWORK)
+    targets = [Target(f"dead-{number}", "eu-west-1", "async_invoke") for number in range(24)]
+    answers = threading.Event()
+
+    def does(target: Target) -> Report:
+        if target.region == "us-east-1" or answers.is_set():
+            return Report(target, open_jobs=1)
+        time.sleep(0.3)
+        return Report(target, failure=silence)
+
+    script = Script(does)
+    rig = Rig(script, targets=[*targets, A, B], concurrency=4)
+    rig.run(lambda: len(script.times("a")) >= 15)
+    # The first four find out; from then on it is one at a time.
+    begun = sorted(at for name, at in script.polls if name.startswith("dead"))[4:]
+    assert all(later - earlier > 0.25 for earlier, later in pairwise(begun))
+    answers.set()
+    again = Script(does)
+    rig = Rig(again, targets=[*targets, A, B], concurrency=4)
+    rig.run(lambda: len(again.polls) >= 60)
+    assert len({name for name, _ in again.polls}) == 26
