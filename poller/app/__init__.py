@@ -3,6 +3,6 @@
 from poller.app.configuration import load_settings, settings_model
 from poller.app.daemon import Daemon
 from poller.app.once import run_once
-from poller.app.parts import Parts, targets_of
+from poller.app.parts import Parts
 
-__all__ = ["Daemon", "Parts", "load_settings", "run_once", "settings_model", "targets_of"]
+__all__ = ["Daemon", "Parts", "load_settings", "run_once", "settings_model"]

@@ -63,6 +63,7 @@ class Generation:
             progress=parts.progress,
             reported=reported,
             crowded=crowded,
+            optional=parts.optional,
         )
 
     def start(self, group: asyncio.TaskGroup, *, after: Generation | None = None) -> None:

@@ -6,16 +6,16 @@ import os
 import secrets
 import socket
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.aws import Access, JobsApi, Sessions
+from poller.app.targets import Accounts, look, remembered, watched
+from poller.aws import JobsApi, Sessions
 from poller.delivery import SinkWorker
-from poller.errors import ConfigError, Problem
 from poller.kinds import KINDS
 from poller.metrics import Metrics
-from poller.model import Target
 from poller.polling import Cycle, Rules, unlimited
 from poller.progress import Progress
 from poller.routing import Router
@@ -26,42 +26,11 @@ from poller.store import Database, Outbox, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from poller.model import Target
     from poller.polling import Ledger
-    from poller.settings.schema import Settings, TargetSettings
+    from poller.settings.schema import Settings
 
 _log = logs.get(__name__)
-
-
-def access_of(target: TargetSettings) -> Access:
-    """How a configured target's account is reached."""
-    return Access(profile=target.profile, role_arn=target.role_arn, external_id=target.read_external_id)
-
-
-def targets_of(settings: Settings, region: Callable[[Access], str | None]) -> dict[Target, Access]:
-    """Every (account, region, kind) that the configuration asks for.
-
-    Args:
-        settings: The configuration.
-        region: The SDK's current region for an access; asked where a target names none.
-
-    Raises:
-        ConfigError: A target names no region, and the SDK has none either.
-    """
-    found: dict[Target, Access] = {}
-    problems = []
-    for index, target in enumerate(settings.targets):
-        access = access_of(target)
-        regions: tuple[str | None, ...] = target.regions or (region(access),)
-        if None in regions:
-            problems.append(
-                Problem(f"targets[{index}].regions", "there is no current region; set it, or set AWS_REGION")
-            )
-        for name in regions:
-            for kind in target.kinds:
-                found[Target(target.name, str(name), kind)] = access
-    if problems:
-        raise ConfigError(problems)
-    return found
 
 
 class Core:
@@ -92,6 +61,7 @@ class Parts:
         settings: The configuration.
         database: The store, not yet prepared; the configured one by default.
         core: That of the configuration before, after a reload.
+        accounts: Those that organizations had then.
 
     Raises:
         ConfigError: The configuration needs something that is not there.
@@ -99,7 +69,12 @@ class Parts:
     """
 
     def __init__(
-        self, settings: Settings, *, database: Database | None = None, core: Core | None = None
+        self,
+        settings: Settings,
+        *,
+        database: Database | None = None,
+        core: Core | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         self.settings = settings
         self.stop = threading.Event()
@@ -116,10 +91,21 @@ class Parts:
             pool_size=settings.poll.concurrency,
             stop=self.stop,
         )
-        self.targets = targets_of(settings, self.sessions.region)
+        self.accounts = accounts or {}
+        self._watch()
         self.router = Router(settings.routes, list(settings.sinks))
         if core is None:
             self.metrics.prepare(self.targets, settings.sinks)
+
+    def _watch(self) -> None:
+        found = watched(self.settings, self.sessions, self.accounts)
+        self.targets = found.access
+        self.optional = found.optional
+        self._sharing = Counter((access, target.region) for target, access in self.targets.items())
+
+    def look(self) -> Accounts:
+        """Ask the organizations for their accounts; where that fails, they are the known ones."""
+        return look(self.settings, self.sessions, self.metrics, self.accounts)
 
     def open_store(self) -> None:
         """Make the store ready: create, check and migrate it, and know every target.
@@ -133,12 +119,21 @@ class Parts:
             _log.info("store.migrated", before=before, after=after)
         self.announce()
 
-    def announce(self) -> None:
-        """Let the store know every target, and say what is owed to nobody.
+    def announce(self, *, look: bool = True) -> None:
+        """Find the accounts, let the store know every target, and say what is owed to nobody.
+
+        Args:
+            look: Ask the organizations, rather than believe the accounts there are.
 
         Raises:
+            ConfigError: An account that was found has no region.
             StoreError: It cannot be used.
         """
+        if self.refresh is not None and look:
+            if not self.accounts:
+                self.accounts = remembered(self.settings, self.sessions, self.snapshot.names())
+            self.accounts = self.look()
+            self._watch()
         self.snapshot.register(self.targets)
         self._warn_of_orphans()
 
@@ -148,6 +143,12 @@ class Parts:
             pending = backlog.states.get("pending", 0)
             if sink not in self.settings.sinks and pending:
                 _log.warning("sink.removed_with_pending", sink=sink, deliveries=pending)
+
+    @property
+    def refresh(self) -> float | None:
+        """Seconds between two looks at the organizations; `None` if there are none."""
+        spans = [each.organization.refresh for each in self.settings.targets if each.organization]
+        return min(spans).total_seconds() if spans else None
 
     def workers(self) -> list[SinkWorker]:
         """A worker for every configured sink."""
@@ -208,11 +209,10 @@ class Parts:
         )
 
     def _budget(self, target: Target) -> int:
-        place = (self.targets[target], target.region)
         return call_budget(
             requests_per_second=self.settings.aws.requests_per_second,
             interval=self.settings.poll.interval,
-            sharing=sum((access, other.region) == place for other, access in self.targets.items()),
+            sharing=self._sharing[self.targets[target], target.region],
         )
 
     def take_over(self) -> None:

@@ -139,6 +139,23 @@ class Sessions:
             found: str | None = self._source(access.profile).region_name
         return found or os.environ.get("AWS_REGION")
 
+    def partition(self, access: Access) -> str:
+        """The partition of a role, or else of the current region; `aws` if there is neither."""
+        if access.role_arn is not None:
+            return access.role_arn.split(":", 2)[1]
+        region = self.region(access)
+        with self._lock, translated("finding the partition"):
+            return self._source(access.profile).get_partition_for_region(region) if region else "aws"
+
+    def regions(self, partition: str) -> tuple[str, ...]:
+        """The regions of a partition that have Bedrock's control plane, as far as this SDK's release knows.
+
+        Fewer have its runtime, and not every account has enabled all of them.
+        """
+        with self._lock, translated("finding the regions"):
+            found = self._source(None).get_available_regions("bedrock", partition_name=partition)
+        return tuple(found)
+
     def client(self, access: Access, region: str, service: str) -> Client:
         """The client for a service.
 
@@ -199,7 +216,7 @@ class Sessions:
 
     def _assume(self, access: Access) -> dict[str, str]:
         source = Access(profile=access.profile)
-        region = self.region(source) or _home_region(str(access.role_arn))
+        region = self.region(source) or home_region(self.partition(access))
         asked = {"RoleArn": access.role_arn, "RoleSessionName": "bedrock-poller"}
         try:
             external_id = access.external_id()
@@ -258,6 +275,6 @@ def _operation(event_name: str) -> tuple[str, str]:
     return service, operation
 
 
-def _home_region(role_arn: str) -> str:
-    partition = role_arn.split(":", 2)[1]
-    return {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}.get(partition, "us-east-1")
+def home_region(partition: str) -> str:
+    """Where a partition's services are that have no region, such as Organizations."""
+    return {"aws-us-gov": "us-gov-west-1", "aws-cn": "cn-northwest-1"}.get(partition, "us-east-1")

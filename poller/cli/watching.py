@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from poller.app.parts import access_of
+from poller.app.targets import access_of
 from poller.aws import Access, JobsApi, Sessions
 from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of

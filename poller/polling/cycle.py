@@ -93,6 +93,7 @@ class Cycle:
         if claim is None:
             report.claimed = False
             return report
+        report.known = claim.baselined
         try:
             self._look(claim, report)
         except AwsError as error:

@@ -49,6 +49,7 @@ class Report:
     Args:
         target: The target.
         claimed: False if another replica is polling it.
+        known: The target has been seen whole before.
         full: The listing had no window.
         jobs: Items seen.
         changes: Rows of the snapshot written.
@@ -61,6 +62,7 @@ class Report:
 
     target: Target
     claimed: bool = True
+    known: bool = False
     full: bool = False
     jobs: int = 0
     changes: int = 0

@@ -19,13 +19,13 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
-from poller.errors import LeaseLostError, StoppedError, StoreError
+from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
 from poller.polling.turns import Turns
 from poller.schedule import next_strain, poll_interval
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from poller.metrics import Metrics
     from poller.model import Target
@@ -38,6 +38,8 @@ _log = logs.get(__name__)
 _JITTER = 0.1
 _CLOCK_CHECK_SECONDS = 5.0
 _CLOCK_JUMP_SECONDS = 2.0
+_NOT_OFFERED = (AwsReason.NETWORK, AwsReason.CREDENTIALS)
+"""How a region answers that does not offer a service, or that an account has not enabled."""
 _LOOP = "polls"
 _ONE_CALL_SECONDS = 300.0
 """The longest that one call to AWS can take with all its attempts and waits."""
@@ -57,6 +59,7 @@ class PollScheduler:
         progress: Told when each target will be heard of next.
         reported: Called with every poll's report.
         crowded: Whether so much waits to be delivered that polls should bring less.
+        optional: Targets of which nobody said that their account can use them.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class PollScheduler:
         progress: Progress,
         reported: Callable[[Report], None] = lambda _: None,
         crowded: Callable[[], bool] = lambda: False,
+        optional: Collection[Target] = (),
     ) -> None:
         self._cycle = cycle
         self._targets = targets
@@ -82,6 +86,9 @@ class PollScheduler:
         self._progress = progress
         self._reported = reported
         self._crowded = crowded
+        self._optional = optional
+        self._unavailable: set[Target] = set()
+        self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
         self._turns = Turns(concurrency)
         self._scheduler = AsyncIOScheduler(timezone=UTC)
@@ -189,6 +196,8 @@ class PollScheduler:
         self._metrics.polls.labels(*labels).inc()
         self._metrics.poll_duration.labels(*labels).observe(took)
         if report is not None and report.failure is not None:
+            if self._is_unavailable(report):
+                return report
             reason = report.failure.reason
             _log.warning(
                 "poll.failed", target=target.id, reason=reason, error=str(report.failure), jobs=report.jobs
@@ -196,6 +205,7 @@ class PollScheduler:
         if reason is not None:
             self._metrics.poll_failures.labels(*labels, reason).inc()
         elif report is not None:
+            self._available(target)
             self._metrics.poll_last_success.labels(*labels).set_to_current_time()
             _log.info(
                 "poll.finished",
@@ -208,6 +218,31 @@ class PollScheduler:
                 seconds=round(took, 3),
             )
         return report
+
+    def _is_unavailable(self, report: Report) -> bool:
+        """Whether a target failed because its account cannot use that region; it is then asked rarely.
+
+        Only if nobody said that it could, it never did, and the account answers elsewhere: or a role that is
+        wrong everywhere would look like an account without regions.
+        """
+        target, failure = report.target, report.failure
+        if failure is None or target not in self._optional or report.known:
+            return False
+        if failure.reason not in _NOT_OFFERED or target.name not in self._answered:
+            return False
+        report.strained = True
+        if target not in self._unavailable:
+            self._unavailable.add(target)
+            self._metrics.unavailable.set(len(self._unavailable))
+            _log.info("target.unavailable", target=target.id, error=str(failure))
+        return True
+
+    def _available(self, target: Target) -> None:
+        self._answered.add(target.name)
+        if target in self._unavailable:
+            self._unavailable.discard(target)
+            self._metrics.unavailable.set(len(self._unavailable))
+            _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from poller.model import Outcome
-from poller.settings.values import is_glob, looks_like_region
+from poller.settings.values import AUTO, is_account, is_glob, looks_like_region
 from poller.settings.wording import choose
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from poller.settings.places import Location
     from poller.settings.schema import RouteSettings, TargetSettings
-
-_ACCOUNT_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +62,16 @@ def _names_unique(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Locat
 
 def _watched_once(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Location, str]]:
     """Two targets that show the same jobs would announce each of them twice."""
-    seen: dict[tuple[str | None, str | None, str | None, str], int] = {}
+    seen: dict[tuple[object, ...], int] = {}
     for index, target in targets.items():
         clashes: dict[int, list[str]] = {}
         for region in target.regions or (None,):
             for kind in target.kinds:
-                key = (target.profile, target.role_arn, region, kind)
+                members = target.organization and (target.organization.units, target.organization.role_name)
+                key = (target.profile, target.role_arn, members, region, kind)
                 if key in seen:
-                    clashes.setdefault(seen[key], []).append(f"{kind} in {region or 'the current region'}")
+                    where = {None: "the current region", AUTO: "all regions"}.get(region, region)
+                    clashes.setdefault(seen[key], []).append(f"{kind} in {where}")
                 seen.setdefault(key, index)
         for other, watched in clashes.items():
             whose = "twice" if other == index else f"with the same credentials as targets[{other}]"
@@ -118,6 +118,6 @@ def _open(key: str, pattern: str, statuses: Collection[str]) -> str | None:
         return choose(pattern, statuses, what="status of these jobs")
     if key == "region" and not looks_like_region(pattern):
         return f"{pattern!r} is not the name of an AWS region; write one such as eu-west-1, or a glob"
-    if key == "account" and not (len(pattern) == _ACCOUNT_DIGITS and pattern.isdecimal()):
+    if key == "account" and not is_account(pattern):
         return f"{pattern!r} is no AWS account ID; write its 12 digits, or a glob"
     return None

@@ -17,6 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_/-]{1,512}")
+_UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+AUTO = "auto"
+"""Stands for all regions."""
 _LARGEST_PORT = 65535
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 _ALPHABET = "2 to 1224 letters, digits and any of _+=,.@:/-"
@@ -27,6 +32,11 @@ _ONE = {"type": "string"}
 def looks_like_region(text: str) -> bool:
     """Whether a text has the shape of an AWS region's name; which ones exist changes too often to check."""
     return _REGION.fullmatch(text) is not None
+
+
+def is_account(text: str) -> bool:
+    """Whether a text is an AWS account ID."""
+    return _ACCOUNT.fullmatch(text) is not None
 
 
 def is_glob(pattern: str) -> bool:
@@ -68,6 +78,36 @@ def _region(value: str) -> str:
     return value
 
 
+def _region_or_auto(value: str) -> str:
+    return value if value == AUTO else _region(value)
+
+
+def _alone(value: tuple[str, ...]) -> tuple[str, ...]:
+    if AUTO in value and len(value) > 1:
+        raise ValueError(f"has {AUTO} beside others; write {AUTO} alone, or the regions")
+    return value
+
+
+def _account(value: str) -> str:
+    if not is_account(value):
+        raise ValueError(f"{value!r} is no AWS account ID; write its 12 digits, in quotes")
+    return value
+
+
+def _unit(value: str) -> str:
+    if not _UNIT.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no organizational unit; write an id such as ou-abcd-12345678, or a root's, r-abcd"
+        )
+    return value
+
+
+def _role_name(value: str) -> str:
+    if not _ROLE_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is not the name of a role; write one such as bedrock-poller-read")
+    return value
+
+
 def _role(value: str) -> str:
     if not _ROLE.fullmatch(value):
         raise ValueError(
@@ -94,10 +134,14 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _text(value: Any) -> Any:
+    # An account ID without quotes is a number in YAML; one that starts with 0 is read as text anyway.
+    return str(value) if type(value) is int else value
+
+
 def _listed(value: Any) -> Any:
     values = value if isinstance(value, list | tuple) else [value]
-    # An account ID without quotes is a number in YAML; one that starts with 0 is read as text anyway.
-    return [str(each) if type(each) is int else each for each in values]
+    return [_text(each) for each in values]
 
 
 Name = Annotated[str, AfterValidator(_name)]
@@ -105,6 +149,30 @@ Name = Annotated[str, AfterValidator(_name)]
 
 Region = Annotated[str, AfterValidator(_region), _described(_REGION)]
 """An AWS region."""
+
+Regions = Annotated[
+    tuple[Annotated[str, AfterValidator(_region_or_auto)], ...],
+    BeforeValidator(lambda value: [value] if value == AUTO else value),
+    AfterValidator(_alone),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": AUTO},
+                {"type": "array", "items": {"type": "string", "pattern": f"^{_REGION.pattern}$"}},
+            ]
+        }
+    ),
+]
+"""AWS regions, or `auto`."""
+
+AccountId = Annotated[str, BeforeValidator(_text), AfterValidator(_account), _described(_ACCOUNT)]
+"""An AWS account's twelve digits."""
+
+Unit = Annotated[str, AfterValidator(_unit), _described(_UNIT)]
+"""A root or an organizational unit of AWS Organizations."""
+
+RoleName = Annotated[str, AfterValidator(_role_name), _described(_ROLE_NAME)]
+"""The name of an IAM role, with its path if it has one."""
 
 RoleArn = Annotated[str, AfterValidator(_role), _described(_ROLE)]
 """The ARN of an IAM role, in any partition."""

@@ -8,38 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.app import Daemon, load_settings, targets_of
+from poller.app import Daemon
 from poller.app.gauges import StoreGauges
 from poller.app.once import run_once
-from poller.errors import ConfigError, StoreError
-from poller.model import Target
+from poller.errors import StoreError
 from poller.store.outbox import Removed
 from tests.app.conftest import running
-from tests.e2e.daemon import environment, eventually
+from tests.e2e.daemon import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from poller.app import Parts
     from poller.simulator import Simulator
 
 OPEN = [("InProgress", 0.0)]
-TARGETS = """[{"name": "a", "regions": ["us-east-1", "eu-west-1"], "kinds": ["async_invoke"]},
-              {"name": "b", "role_arn": "arn:aws:iam::111111111111:role/r", "kinds": ["async_invoke"]}]"""
-
-
-def test_targets_are_accounts_by_regions_by_kinds(tmp_path: Path) -> None:
-    """Every region and kind is a target of its own; a target without regions takes the SDK's current one."""
-    settings = load_settings(None, environment("", tmp_path, TARGETS=TARGETS))
-    found = targets_of(settings, lambda access: "ap-south-1" if access.role_arn else None)
-    assert list(found) == [
-        Target("a", "us-east-1", "async_invoke"),
-        Target("a", "eu-west-1", "async_invoke"),
-        Target("b", "ap-south-1", "async_invoke"),
-    ]
-    with pytest.raises(ConfigError, match=r"targets\[1\].regions: there is no current region"):
-        targets_of(settings, lambda _: None)
 
 
 def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Simulator) -> None:

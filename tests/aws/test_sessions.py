@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from poller.aws import Access, JobsApi
-from poller.aws.sessions import _home_region
+from poller.aws.sessions import home_region
 from poller.errors import AwsError, AwsReason, StoppedError
 from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.simulator import DEFAULT_REGION, Simulator, faults
@@ -199,11 +199,26 @@ def test_the_current_region_is_the_sdk_s(
     assert make_sessions().region(Access(profile="p")) == "ap-south-1"
 
 
-def test_each_partition_has_a_home(make_sessions: MakeSessions) -> None:
-    """Where STS is asked if there is no current region."""
-    assert _home_region(ROLE) == "us-east-1"
-    assert _home_region(ROLE.replace(":aws:", ":aws-us-gov:")) == "us-gov-west-1"
-    assert _home_region(ROLE.replace(":aws:", ":aws-cn:")) == "cn-north-1"
+def test_each_partition_has_a_home(make_sessions: MakeSessions, environment: pytest.MonkeyPatch) -> None:
+    """Where Organizations is asked, and STS if there is no current region; a role tells it, or a region."""
+    assert home_region("aws") == "us-east-1"
+    assert home_region("aws-us-gov") == "us-gov-west-1"
+    assert home_region("aws-cn") == "cn-northwest-1"
+    sessions = make_sessions()
+    for partition in ("aws", "aws-us-gov", "aws-cn"):
+        assert sessions.partition(Access(role_arn=ROLE.replace(":aws:", f":{partition}:"))) == partition
+    assert sessions.partition(Access()) == "aws"
+    environment.setenv("AWS_REGION", "cn-north-1")
+    assert sessions.partition(Access()) == "aws-cn"
+
+
+def test_the_regions_of_a_partition_are_those_the_sdk_knows(make_sessions: MakeSessions) -> None:
+    """None is known for China; an unknown partition has none."""
+    sessions = make_sessions()
+    assert {"us-east-1", "eu-central-1"} <= set(sessions.regions("aws"))
+    assert set(sessions.regions("aws-us-gov")) == {"us-gov-east-1", "us-gov-west-1"}
+    assert sessions.regions("aws-cn") == ()
+    assert sessions.regions("aws-moon") == ()
 
 
 def test_the_external_id_is_no_part_of_an_access_s_identity() -> None:

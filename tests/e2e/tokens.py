@@ -1,9 +1,10 @@
-"""The Security Token Service, by moto, behind a door that refuses one role."""
+"""The Security Token Service and others, by moto, behind a door that refuses one role, or everything."""
 
 from __future__ import annotations
 
 import io
 import threading
+import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs
 
@@ -27,6 +28,7 @@ class SecurityTokens:
 
     def __init__(self, refused: str) -> None:
         self._refused = refused
+        self.refuse_all = False
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -41,11 +43,16 @@ class SecurityTokens:
         self._server.server_close()
         self._thread.join()
 
+    def reset(self) -> None:
+        """Begin anew; all of moto's services in a process share one world."""
+        reset = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")  # noqa: S310
+        urllib.request.urlopen(reset, timeout=10).close()  # noqa: S310 - our own
+
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
         asked = parse_qs(body.decode())
-        if asked.get("RoleArn") == [self._refused]:
+        if self.refuse_all or asked.get("RoleArn") == [self._refused]:
             return Response(_DENIED, 403, mimetype="text/xml")(environ, start_response)
         found: Iterable[bytes] = self._moto(environ, start_response)
         return found

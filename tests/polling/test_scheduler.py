@@ -20,7 +20,7 @@ from poller.polling import PollScheduler, Report
 from poller.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from structlog.typing import EventDict
 
@@ -79,6 +79,7 @@ class Rig:
         concurrency: int = 4,
         crowded: Callable[[], bool] = lambda: False,
         targets: Sequence[Target] = (A, B),
+        optional: Collection[Target] = (),
     ) -> None:
         self.script = script
         self.metrics = Metrics()
@@ -97,6 +98,7 @@ class Rig:
             progress=self.progress,
             reported=self.reports.append,
             crowded=crowded,
+            optional=optional,
         )
 
     def run(self, until: Callable[[], bool] | float, *, grace: float = 5) -> None:
@@ -468,3 +470,42 @@ def test_a_silent_service_leaves_threads_for_the_others() -> None:
     rig = Rig(again, targets=[*targets, A, B], concurrency=4)
     rig.run(lambda: len(again.polls) >= 60)
     assert len({name for name, _ in again.polls}) == 26
+
+
+def test_a_region_that_an_account_cannot_use_is_no_failure() -> None:
+    """Of `auto`, never seen, while the account answers elsewhere: asked rarely, counted apart (fault 24)."""
+    refused = AwsError("not enabled", reason=AwsReason.CREDENTIALS)
+    far = Target("a", "ap-east-2", "async_invoke")
+    alone = Target("c", "ap-east-2", "async_invoke")
+    seen = Target("a", "af-south-1", "async_invoke")
+    enabled = threading.Event()
+
+    def does(target: Target) -> Report:
+        if target is A or (target is far and enabled.is_set()):
+            return Report(target, open_jobs=1)
+        return Report(target, open_jobs=1, failure=refused, known=target is seen)
+
+    script = Script(does)
+    optional = {A, far, alone, seen}
+    rig = Rig(script, interval=0.05, targets=[A, far, alone, seen], optional=optional)
+
+    def unavailable() -> float | None:
+        return rig.metrics.registry.get_sample_value("bedrock_poller_targets_unavailable")
+
+    with capture_logs() as log:
+
+        async def main() -> None:
+            rig.scheduler.start()
+            await eventually(lambda: rig.count("poll_interval_seconds", far) >= 8 * 0.05)
+            assert unavailable() == 1
+            enabled.set()
+            await eventually(lambda: unavailable() == 0)
+            await rig.scheduler.stop(5)
+
+        asyncio.run(main())
+    # At most the first polls, before the account had answered anywhere.
+    assert rig.count("poll_failures_total", far, reason="credentials") <= 1
+    assert rig.count("poll_failures_total", alone, reason="credentials") >= 2
+    assert rig.count("poll_failures_total", seen, reason="credentials") >= 2
+    assert [entry["target"] for entry in log if entry["event"] == "target.unavailable"] == [far.id]
+    assert [entry["target"] for entry in log if entry["event"] == "target.available"] == [far.id]
