@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 
 from poller import __version__
-from poller.errors import AwsReason, DeliveryReason
+from poller.errors import AwsReason, DeliveryReason, RefusalReason
 from poller.kinds import KINDS
 from poller.model import EventType
 
@@ -29,6 +36,8 @@ POLL_REASONS = (*AwsReason, "store", "lease_lost", "internal")
 DELIVERY_STATES = ("pending", "dead")
 SCANS = ("window", "full")
 ITEM_REASONS = ("type", "arn", "status")
+_MOST_PREPARED = 1000
+"""With more targets than this, a reason for which a target's polls fail has no series until they do."""
 RETAINED = ("events", "deliveries", "dead_letters")
 
 
@@ -36,16 +45,27 @@ class Metrics:
     """The program's metrics; one instance for each process, handed to whoever counts something."""
 
     def __init__(self) -> None:
+        # They would double the series; Prometheus takes them for gauges of their own.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.build = Info(f"{_PREFIX}_build", "The running program.", registry=self.registry)
         self.build.info({"version": __version__})
 
         self.targets = self._gauge("targets", "Targets configured: accounts, regions and kinds.")
+        self.unavailable = self._gauge(
+            "targets_unavailable", "Targets of `regions: auto` that their account cannot use."
+        )
+        self.accounts = self._gauge("organization_accounts", "Accounts found in an organization.", "target")
+        self.discovery_failures = self._counter(
+            "organization_failures", "Looks at an organization that failed.", "target"
+        )
         self.polls = self._counter("polls", "Polls finished, failed ones included.", *_TARGET)
         self.poll_failures = self._counter(
             "poll_failures", "Polls that failed or ended early.", *_TARGET, "reason"
         )
-        self.poll_duration = self._histogram("poll_duration_seconds", "Time of a poll.", _POLLS, *_TARGET)
+        self.poll_duration = self._histogram(
+            "poll_duration_seconds", "Time of a poll.", _POLLS, "region", "kind"
+        )
         self.poll_interval = self._gauge(
             "poll_interval_seconds",
             "Time between two polls, longer while idle, throttled or crowded.",
@@ -118,6 +138,13 @@ class Metrics:
         self.leases_lost = self._counter(
             "leases_lost", "Leases that went to somebody else in the middle of work."
         )
+        self.web_refused = self._counter(
+            "web_auth_failures", "Requests to the web server that were not let in.", "reason"
+        )
+        self.web_certificate = self._gauge(
+            "web_certificate_not_after_timestamp_seconds",
+            "When the web server's certificate ends; 0 without TLS.",
+        )
 
     def prepare(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
         """Make the series of every target and sink exist; those that do keep their values."""
@@ -127,9 +154,10 @@ class Metrics:
             labels = (target.name, target.region, target.kind)
             for metric in self._of_target:
                 metric.labels(*labels)
-            for reason in POLL_REASONS:
+            for reason in POLL_REASONS if len(watched) <= _MOST_PREPARED else ():
                 self.poll_failures.labels(*labels, reason)
             kind = KINDS[target.kind]
+            self.poll_duration.labels(target.region, target.kind)
             self.aws_throttles.labels(kind.service)
             for operation in (kind.list_operation, kind.get_operation):
                 self.aws_requests.labels(kind.service, operation)
@@ -140,6 +168,7 @@ class Metrics:
             (self.scans, SCANS),
             (self.quarantined, ITEM_REASONS),
             (self.retention_removed, RETAINED),
+            (self.web_refused, RefusalReason),
         ):
             for value in values:
                 counter.labels(value)
@@ -170,7 +199,7 @@ class Metrics:
     @property
     def _of_target(self) -> tuple[Counter | Gauge | Histogram, ...]:
         """Those that have a series for each target, and no label besides."""
-        return (self.polls, self.poll_duration, self.poll_last_success, self.poll_interval)
+        return (self.polls, self.poll_last_success, self.poll_interval)
 
     @property
     def _of_sink(self) -> tuple[Counter | Gauge | Histogram, ...]:

@@ -112,7 +112,7 @@ def test_what_is_shown_passes_both_parsers(prepared: Metrics) -> None:
     prepared.polls.labels('a"b\\c\nd', "é", "{}").inc()
     prepared.jobs.labels("123456789012", "us-east-1", "async_invoke", "").set(3)
     prepared.detection_delay.observe(3)
-    prepared.poll_duration.labels("prod", "us-east-1", "async_invoke").observe(0.2)
+    prepared.poll_duration.labels("us-east-1", "async_invoke").observe(0.2)
     names = {sample.name for sample in samples(prepared)}
     assert f"{PREFIX}detection_delay_seconds_bucket" in names
     assert ('a"b\\c\nd', "é") in {(s.labels.get("target"), s.labels.get("region")) for s in samples(prepared)}

@@ -194,7 +194,7 @@ class PollScheduler:
             return report
         took = time.monotonic() - began
         self._metrics.polls.labels(*labels).inc()
-        self._metrics.poll_duration.labels(*labels).observe(took)
+        self._metrics.poll_duration.labels(target.region, target.kind).observe(took)
         if report is not None and report.failure is not None:
             if self._is_unavailable(report):
                 return report
