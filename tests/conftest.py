@@ -1,15 +1,23 @@
-"""A simulated Bedrock on a free port, for whoever needs one."""
+"""A simulated Bedrock on a free port, and a PostgreSQL, for whoever needs one."""
 
 from __future__ import annotations
 
+import itertools
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from poller.simulator import Simulator, SimulatorServer
+from poller.store import Database
+from tests.postgres import Databases, Emptied, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BOTH = ("sqlite", "postgresql")
 
 
 @pytest.fixture
@@ -24,3 +32,46 @@ def simulator(bedrock: SimulatorServer) -> Simulator:
     """The simulator behind it."""
     assert isinstance(bedrock.simulator, Simulator)
     return bedrock.simulator
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The PostgreSQL of this test session, which its workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    with shared(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def emptied(databases: Databases) -> Iterator[Emptied]:
+    """A PostgreSQL database of this worker, with the schema and no rows."""
+    found = Emptied(databases)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A SQLite file with the schema and no rows."""
+    path = tmp_path_factory.mktemp("migrated") / "poller.db"
+    with closing(Database(f"sqlite:///{path}")) as database:
+        database.prepare()
+        database.migrate()
+    return path.read_bytes()
+
+
+@pytest.fixture(params=BOTH)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the URL of a database with the schema and no rows, again and again; only the last one is good."""
+    if request.param == "postgresql":
+        emptied: Emptied = request.getfixturevalue("emptied")
+        return emptied.url
+    content: bytes = request.getfixturevalue("migrated")
+    count = itertools.count(1)
+
+    def copied() -> str:
+        path = tmp_path / f"poller-{next(count)}.db"
+        path.write_bytes(content)
+        return f"sqlite:///{path}"
+
+    return copied

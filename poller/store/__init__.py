@@ -2,6 +2,6 @@
 
 from poller.store.database import Database
 from poller.store.outbox import Outbox, Settlement
-from poller.store.snapshot import Claim, Observation, Snapshot
+from poller.store.snapshot import Claim, Observation, Sighting, Snapshot
 
-__all__ = ["Claim", "Database", "Observation", "Outbox", "Settlement", "Snapshot"]
+__all__ = ["Claim", "Database", "Observation", "Outbox", "Settlement", "Sighting", "Snapshot"]

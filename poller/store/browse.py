@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.envelope import iso
+from poller.store.dialects import by_bytes
 from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Browser:
 
     def jobs(self, selection: Selection = Selection()) -> list[Row]:
         """Jobs, newest submission first; selected by `kind`, `status`, `region`, `account_id` or `arn`."""
-        statement = selection.apply(sa.select(jobs).order_by(jobs.c.submitted_at.desc()), jobs)
+        statement = selection.apply(
+            sa.select(jobs).order_by(jobs.c.submitted_at.desc().nulls_last(), by_bytes(jobs.c.arn)), jobs
+        )
         return [_job(row) for row in self._rows(statement)]
 
     def events(self, selection: Selection = Selection()) -> list[Row]:
@@ -95,7 +98,7 @@ class Browser:
 
     def targets(self, selection: Selection = Selection()) -> list[Row]:
         """Targets, and when each was last seen whole; selected by `id`, `name`, `region` or `kind`."""
-        statement = selection.apply(sa.select(targets).order_by(targets.c.id), targets)
+        statement = selection.apply(sa.select(targets).order_by(by_bytes(targets.c.id)), targets)
         return [
             {
                 "id": row["id"],
@@ -114,7 +117,7 @@ class Browser:
     def job_counts(self) -> list[Row]:
         """How many jobs there are by account, region, kind and status."""
         counted = sa.select(job_counts).where(job_counts.c.jobs > 0)
-        return [dict(row) for row in self._rows(counted.order_by(*job_counts.primary_key))]
+        return [dict(row) for row in self._rows(counted.order_by(*map(by_bytes, job_counts.primary_key)))]
 
     def statuses(self) -> Iterator[tuple[str, str]]:
         """Every job's ARN and status."""

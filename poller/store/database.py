@@ -2,56 +2,35 @@
 
 Every write is a whole transaction given as a function, run again from its start when the database was busy or
 the connection was lost. Errors of the driver are translated here and nowhere else. What differs between
-databases is in this file: the pragmas of SQLite, the database's clock, and the dialect's `INSERT`.
+databases is in `dialects.py`.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import sqlite3
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from poller.errors import CorruptStoreError, PollerError, SchemaError, StoreError
+from poller.store.clock import ClockWatch
+from poller.store.dialects import REMEDY, backend, database_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from poller.settings.schema import StoreSettings
+
 ResultT = TypeVar("ResultT")
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The Alembic revision that this program works with."""
 
-_REMEDY = "restore it from a backup, or move it away to start anew"
-_BUSY_SECONDS = 10.0
-_HEADER_SIZE = 100
 _ATTEMPTS = 4
-
-
-class database_now(FunctionElement[float]):  # noqa: N801 - SQLAlchemy spells SQL functions in lower case
-    """Seconds since the epoch, by the database's own clock."""
-
-    type = sa.Double()
-    inherit_cache = True
-
-
-@compiles(database_now, "sqlite")
-def _sqlite_now(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(database_now, "postgresql")
-def _postgresql_now(*_: Any, **__: Any) -> str:
-    return "extract(epoch from clock_timestamp())::double precision"
+_POOL_SIZE = 5
 
 
 class Bulk:
@@ -91,64 +70,71 @@ class Database:
     Args:
         url: An SQLAlchemy URL; `sqlite:////var/lib/bedrock-poller/poller.db`.
         now: The SQL expression for the current time; a test may pass its own.
+        password: Gives the password for each new connection to a server, instead of the URL.
+        pool_size: How many connections to a server there may be at once.
 
     Raises:
         StoreError: The URL is of no use, or the database cannot be opened.
     """
 
-    def __init__(self, url: str, *, now: Callable[[], sa.ColumnElement[float]] = database_now) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], sa.ColumnElement[float]] = database_now,
+        password: Callable[[], str | None] | None = None,
+        pool_size: int = _POOL_SIZE,
+    ) -> None:
         self.now = now
+        self.clock = ClockWatch()
         try:
-            parsed = sa.make_url(url)
-            self.path = parsed.database if parsed.get_backend_name() == "sqlite" else None
-            self.engine = self._engine(parsed)
-        except (ArgumentError, ModuleNotFoundError) as error:
+            self._backend = backend(sa.make_url(url), password=password, pool_size=pool_size)
+        except ImportError as error:
+            raise StoreError(
+                f"the store's url cannot be used: {error}; for PostgreSQL, install"
+                " bedrock-poller with its extra: pip install 'bedrock-poller[postgres]'"
+            ) from error
+        except ArgumentError as error:
             raise StoreError(f"the store's url cannot be used: {_brief(error)}") from error
         except ValueError:
             # Its text may quote a part of the password.
             raise StoreError("the store's url cannot be used: its port is no number") from None
-        self.insert: Any = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        self.engine = self._backend.engine
+        self.path = self._backend.path
+        self.insert: Any = self._backend.insert
+        self.side_by_side = self._backend.side_by_side
 
-    def _engine(self, url: sa.URL) -> sa.Engine:
-        if url.get_backend_name() != "sqlite":
-            return sa.create_engine(url, pool_pre_ping=True)
-        if self.path in {None, "", ":memory:"}:
-            shared = {"check_same_thread": False}
-            engine = sa.create_engine(url, poolclass=sa.StaticPool, connect_args=shared)
-        else:
-            engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-        sa.event.listen(engine, "connect", _configure_sqlite)
-        sa.event.listen(engine, "begin", _begin_immediate)
-        return engine
+    @classmethod
+    def configured(cls, settings: StoreSettings) -> Self:
+        """The database of a configuration.
+
+        Raises:
+            StoreError: As above.
+        """
+        return cls(
+            settings.url.get_secret_value(),
+            password=settings.read_password if settings.password_file else None,
+            pool_size=settings.pool_size,
+        )
 
     def prepare(self) -> None:
-        """Create the file if there is none, readable by its owner alone, and see that it is sound.
+        """See that the database is sound; a file is created if there is none, readable by its owner alone.
 
         Raises:
             CorruptStoreError: The file is damaged, or is no database.
-            StoreError: The file cannot be opened or created.
+            StoreError: The file cannot be opened or created, or the server's database is of no use.
         """
-        if self.path not in {None, "", ":memory:"}:
-            _create_private(str(self.path))
-            _refuse_truncated(Path(str(self.path)))
-            with self.read() as connection:
-                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-            if found != "ok":
-                raise CorruptStoreError(f"the store {self.path} is damaged: {found}; {_REMEDY}")
+        with self._translated():
+            self._backend.prepare()
 
     def revision(self) -> str | None:
         """The schema's Alembic revision; `None` for an empty database."""
         with self.read() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
-                return None
-            revision: str | None = connection.exec_driver_sql(
-                "SELECT version_num FROM alembic_version"
-            ).scalar_one_or_none()
-            return revision
+            return _revision(connection)
 
     def exists(self) -> bool:
         """Whether there is a database to connect to; a server's always is."""
-        return self.path in {None, "", ":memory:"} or os.path.exists(str(self.path))  # noqa: PTH110 - path may be relative
+        return self._backend.exists()
 
     def require(self) -> None:
         """See that the schema is this program's, without changing anything.
@@ -177,128 +163,100 @@ class Database:
         """
         before = self.revision()
         if before != SCHEMA:
-            from poller.store.migrations import known_revisions, upgrade  # noqa: PLC0415 - Alembic is slow to import
-
-            if before is not None and before not in known_revisions():
-                raise SchemaError(
-                    f"the database's schema is {before}, which this version of bedrock-poller does not know; "
-                    "it was written by a newer version, so run that one"
-                )
-            self.write(upgrade)
+            self.write(self._migrate)
         return before, SCHEMA
+
+    def _migrate(self, connection: sa.Connection) -> None:
+        from poller.store.migrations import known_revisions, upgrade  # noqa: PLC0415 - Alembic is slow to import
+
+        # Of replicas that start at once the first one migrates, and the others find it done.
+        self._backend.be_patient(connection)
+        self._backend.exclude(connection, "migration")
+        before = _revision(connection)
+        if before is not None and before not in known_revisions():
+            raise SchemaError(
+                f"the database's schema is {before}, which this version of bedrock-poller does not know; "
+                "it was written by a newer version, so run that one"
+            )
+        upgrade(connection)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for statements that read, outside any transaction of ours."""
-        with _translated(self.path), self.engine.connect() as connection:
+        with self._translated(), self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A connection that sees one state of the database for as long as it is open, and changes nothing."""
+        with self._translated(), self.engine.connect() as connection, connection.begin() as transaction:
+            self._backend.see_one_state(connection)
+            yield connection
+            transaction.rollback()
+
+    def renumber(self, connection: sa.Connection) -> None:
+        """Let new rows be numbered from the highest number on, after rows were written with theirs."""
+        self._backend.renumber(connection)
 
     def write(self, transaction: Callable[[sa.Connection], ResultT]) -> ResultT:
         """Run `transaction` and commit, all or nothing; again from its start where that may help.
 
         A commit whose acknowledgement was lost is run a second time, so `transaction` must be one that can
-        be: every insert here ignores or replaces what is there already.
+        be: every insert here ignores or replaces what is there already, and every update says what shall be
+        or is fenced by an epoch that it raises.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with _translated(self.path), self.engine.begin() as connection:
+                with self._translated(), self.engine.begin() as connection:
                     return transaction(connection)
             except StoreError as error:
-                if attempt == _ATTEMPTS or not _transient(error.__cause__):
+                if attempt == _ATTEMPTS or not self._is_transient(error.__cause__):
                     raise
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
+    def exclude(self, connection: sa.Connection, name: str) -> None:
+        """Wait here, in a transaction, until every other one that gave the same name has ended."""
+        self._backend.exclude(connection, name)
+
     def probe(self) -> None:
         """Raise `StoreError` unless the database takes a write; leaves nothing behind."""
-        with _translated(self.path), self.engine.begin() as connection:
-            if self.path is None:
-                connection.execute(sa.text("UPDATE sinks SET name = name"))
-                return
-            # Written to the disk at the commit, so that a full one is noticed.
-            connection.execute(sa.text("SELECT 1 FROM targets LIMIT 1"))
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+        with self._translated(), self.engine.begin() as connection:
+            self._backend.probe(connection)
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
 
+    def _is_transient(self, error: BaseException | None) -> bool:
+        return isinstance(error, DBAPIError) and (
+            error.connection_invalidated or self._backend.is_transient(error)
+        )
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transactions begin too late and too weak; ours begin in _begin_immediate.
-    connection.isolation_level = None
-    try:
-        connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
-        _enter_wal(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-    except sqlite3.Error:
-        connection.close()  # the pool forgets it unclosed
-        raise
-
-
-def _enter_wal(connection: Any) -> None:
-    # A new file changes to WAL only while nobody else has it open, and SQLite does not wait for that itself.
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, guards nothing
-        else:
-            return
+            yield
+        except PollerError:
+            raise
+        except SQLAlchemyError as error:
+            said = _brief(error)
+            message = f"the store{f' {self.path}' if self.path else ''}: {said}"
+            if self._backend.is_damage(said):
+                raise CorruptStoreError(f"{message}; {REMEDY}") from error
+            raise StoreError(message) from error
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    # The default would take the write lock at the first write, too late to be granted it after a read.
-    # AUTOCOMMIT asks for no transaction at all.
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _create_private(path: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120 - path may be relative
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except OSError as error:
-        raise StoreError(f"the store {path} cannot be opened: {error.strerror}") from error
-
-
-def _refuse_truncated(path: Path) -> None:
-    # SQLite takes an almost empty file for a new database, deletes the log that belongs to the old one, and
-    # fills the end of a torn page with zeros; a page may only be torn while the log still has it.
-    size, log = path.stat().st_size, path.with_name(f"{path.name}-wal")
-    logged = log.exists() and log.stat().st_size > 0
-    with path.open("rb") as file:
-        page_size = int.from_bytes(file.read(_HEADER_SIZE)[16:18], "big")
-    torn = page_size > 0 and size % page_size > 0 and not logged
-    if 0 < size < _HEADER_SIZE or torn or (size == 0 and logged):
-        raise CorruptStoreError(f"the store {path} is truncated to {size} bytes; {_REMEDY}")
-
-
-@contextmanager
-def _translated(path: str | Path | None) -> Iterator[None]:
-    try:
-        yield
-    except PollerError:
-        raise
-    except SQLAlchemyError as error:
-        said = _brief(error)
-        message = f"the store{f' {path}' if path else ''}: {said}"
-        if any(sign in said for sign in ("malformed", "not a database", "disk image")):
-            raise CorruptStoreError(f"{message}; {_REMEDY}") from error
-        raise StoreError(message) from error
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.exec_driver_sql(
+        "SELECT version_num FROM alembic_version"
+    ).scalar_one_or_none()
+    return revision
 
 
 def _brief(error: Exception) -> str:
     # The text of an SQLAlchemy error repeats the statement and its values; the driver's own does not.
     original = getattr(error, "orig", None)
     return str(original or error).partition("\n")[0]
-
-
-def _transient(error: BaseException | None) -> bool:
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or "locked" in str(error.orig) or "busy" in str(error.orig)

@@ -7,7 +7,6 @@ work. Of the pending deliveries of one job to one sink only the oldest can be cl
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from poller.store.database import Database
 
 _LONGEST_ERROR = 500
-_FALL_SECONDS = 60.0
-"""How far the database's clock may fall back without a delivery being tried the earlier for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +85,7 @@ class Enqueue:
 
     def __init__(self, database: Database) -> None:
         self._now = sa.select(database.now())
+        self._clock = database.clock
         event = database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id])
         self._events = Bulk(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
         once = [deliveries.c.event_id, deliveries.c.sink]
@@ -101,6 +99,7 @@ class Enqueue:
         if not owed:
             return
         now = connection.execute(self._now).scalar_one()
+        self._clock.wrote(now)
         self._events.run(
             connection,
             [
@@ -130,7 +129,9 @@ class Enqueue:
                 for sink in names
             ],
         )
-        self._heads.correct(connection, [event.id for event, _ in owed])
+        keys = [event.id for event, _ in owed]
+        self._heads.lock(connection, keys)
+        self._heads.correct(connection, keys)
 
 
 class Outbox:
@@ -146,9 +147,10 @@ class Outbox:
         now = database.now()
         self._now = sa.select(now)
         self._claimable = claimable(now)
-        due = waiting().where(now >= READY).with_only_columns(sa.literal(1)).order_by(None).limit(1)
-        self._look = sa.select(now, due.exists())
-        self._clocks: dict[str, float] = {}
+        # Ordered, and no EXISTS, or PostgreSQL would not use the order of the index to find none quickly.
+        due = waiting().where(now >= READY).with_only_columns(sa.literal(1)).limit(1)
+        self._look = sa.select(now, due.scalar_subquery())
+        self._clock = database.clock
         self._next = waiting().with_only_columns(READY - now).limit(1)
         self._lease = Bulk(database.engine, LEASE)
         self._delivered = Bulk(database.engine, DELIVERED)
@@ -193,18 +195,20 @@ class Outbox:
         if not settlements and not wanted:
             return 0, []
 
-        def transaction(connection: sa.Connection) -> tuple[int, list[Delivery], float]:
+        def transaction(connection: sa.Connection) -> tuple[int, list[Delivery], float | None]:
             now: float = connection.execute(self._now).scalar_one()
             recorded = self._settle(connection, settlements, now)
+            self._clock.wrote(now)
             if not wanted:
-                return recorded, [], now
-            if self._fell_back(sink, now):
+                return recorded, [], None
+            fell = self._clock.fell_back(sink, now)
+            if fell:
                 self._distrust(connection, sink, now, lease)
-            return recorded, self._claim(connection, sink, limit, now + lease), now
+            return recorded, self._claim(connection, sink, limit, now + lease), now if fell else None
 
-        recorded, claimed, now = self._database.write(transaction)
-        if wanted:
-            self._clocks[sink] = now - time.monotonic()
+        recorded, claimed, corrected = self._database.write(transaction)
+        if corrected is not None:
+            self._clock.corrected(sink, corrected)
         return recorded, claimed
 
     def _settle(self, connection: sa.Connection, settlements: Sequence[Settlement], now: float) -> int:
@@ -220,6 +224,7 @@ class Outbox:
                 given_up.append(row)
             else:
                 retried.append(row | {"due": now + item.retry_in})
+        self._heads.lock(connection, [item.delivery.id for item in settlements])
         recorded = (
             self._delivered.run(connection, delivered)
             + self._retried.run(connection, retried)
@@ -231,15 +236,7 @@ class Outbox:
     def _is_due(self, sink: str) -> bool:
         with self._database.read() as connection:
             now, due = connection.execute(self._look, {"sink_name": sink}).one()
-        if self._fell_back(sink, now):
-            return True
-        self._clocks[sink] = now - time.monotonic()
-        return bool(due)
-
-    def _fell_back(self, sink: str, now: float) -> bool:
-        """Whether the database's clock shows less than it should; that may also be so at the first look."""
-        before = self._clocks.get(sink)
-        return before is None or now - time.monotonic() < before - _FALL_SECONDS
+        return bool(due) or self._clock.fell_back(sink, now)
 
     def _distrust(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
         """Correct what was written while the clock was ahead, and would wait until it is there again."""
@@ -252,7 +249,7 @@ class Outbox:
         leased = sa.update(deliveries).where(*later, deliveries.c.lease_until > now + lease)
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
-        if sink not in self._clocks:
+        if not self._clock.is_known(sink):
             # At a start nobody knows where the clock has been, except by times that have not come yet.
             ahead.append(sa.or_(deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
         first = deliveries.c.first_failed_at
@@ -364,13 +361,18 @@ class Outbox:
                     # Held, so that none of them can be replayed before it is deleted.
                     .with_for_update(skip_locked=True)
                 )
-                statement = sa.delete(deliveries).where(deliveries.c.id.in_(old.scalar_subquery()))
-                return connection.execute(statement).rowcount
+                return self._delete(connection, deliveries.c.id, old)
 
             delivered, dead = settled(DONE), settled(DEAD)
             referred = sa.exists().where(deliveries.c.event_id == events.c.id)
             orphans = sa.select(events.c.seq).where(events.c.created_at < before, ~referred).limit(limit)
-            gone = connection.execute(sa.delete(events).where(events.c.seq.in_(orphans.scalar_subquery())))
-            return Removed(gone.rowcount, delivered, dead)
+            gone = self._delete(connection, events.c.seq, orphans)
+            return Removed(gone, delivered, dead)
 
         return self._database.write(transaction)
+
+    @staticmethod
+    def _delete(connection: sa.Connection, key: sa.Column[Any], chosen: sa.Select[Any]) -> int:
+        # Materialized, because PostgreSQL may run a subquery with a limit several times.
+        once = chosen.cte(nesting=True).prefix_with("MATERIALIZED", dialect="postgresql")
+        return connection.execute(sa.delete(key.table).where(key.in_(sa.select(once.c[key.name])))).rowcount

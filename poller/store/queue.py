@@ -30,7 +30,9 @@ READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deli
 class Heads:
     """Keeps `head` true for the oldest pending delivery of a job to a sink, and for no other.
 
-    To be called in a transaction that has added deliveries or settled some, after it has.
+    A transaction that settles deliveries takes the lock before; one that adds some, after it has. So one that
+    adds and one that settles what was before it wait for each other, and whoever comes second sees what the
+    first has done. `correct` comes last.
 
     Args:
         database: Where.
@@ -46,22 +48,23 @@ class Heads:
             deliveries.c.state == PENDING_LITERAL,
             sa.tuple_(deliveries.c.sink, deliveries.c.job_arn).in_(touched),
         )
-        # Where transactions run side by side, one that adds a delivery and one that settles the delivery
-        # before it have to wait for each other, or neither would see that a new head is needed.
         self._lock = None
-        if database.path is None:
+        if database.side_by_side:
+            # In one order, so that two transactions cannot wait for each other in a circle.
             self._lock = sa.select(deliveries.c.id).where(pending).order_by(deliveries.c.id).with_for_update()
         self._correct = (
             sa.update(deliveries).where(pending, deliveries.c.head == _blocked()).values(head=~_blocked())
         )
 
+    def lock(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
+        """Let nobody else change the pending deliveries of the jobs and sinks of these, until the end."""
+        if keys and self._lock is not None:
+            connection.execute(self._lock, {"keys": keys})
+
     def correct(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
         """See to the jobs and sinks of these deliveries."""
-        if not keys:
-            return
-        if self._lock is not None:
-            connection.execute(self._lock, {"keys": keys})
-        connection.execute(self._correct, {"keys": keys})
+        if keys:
+            connection.execute(self._correct, {"keys": keys})
 
 
 def _blocked() -> sa.Exists:
@@ -88,7 +91,7 @@ def waiting() -> sa.Select[Any]:
             deliveries.c.sink == sink,
             deliveries.c.state == PENDING_LITERAL,
             deliveries.c.head,
-            # Polls of overlapping targets can each add a head of one job, side by side: the older goes first.
+            # The mark says the same; an order that nobody may break is not left to a mark alone.
             ~_blocked(),
             ~_parked(sink),
         )
@@ -150,7 +153,9 @@ DELIVERED = (
     .where(_HELD)
     .values(state=DONE, settled_at=sa.bindparam("now"), lease_until=None, last_reason=None, last_error=None)
 )
-RETRIED = sa.update(deliveries).where(_HELD).values(_FAILED | {"due_at": sa.bindparam("due")})
+# The epoch grows, or the same failure would be counted again when the answer to the commit was lost.
+_RETRIED = {"due_at": sa.bindparam("due"), "epoch": deliveries.c.epoch + 1}
+RETRIED = sa.update(deliveries).where(_HELD).values(_FAILED | _RETRIED)
 GIVEN_UP = (
     sa.update(deliveries).where(_HELD).values(_FAILED | {"state": DEAD, "settled_at": sa.bindparam("now")})
 )

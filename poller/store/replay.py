@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from poller.store.dialects import by_bytes
 from poller.store.queue import PENDING, Heads
-from poller.store.tables import deliveries
+from poller.store.tables import deliveries, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,8 +103,18 @@ class Replay:
     def _put(self, connection: sa.Connection, chunk: Sequence[Listed]) -> Counts:
         # Nothing but the ids, or SQLite would look for them among all that were ever delivered.
         here = deliveries.c.id.in_([each.id for each in chunk])
+        # A poll that adds a delivery of one of these jobs holds its row: without a lock in common, neither
+        # would see the other's.
+        arns = sorted({each.job_arn for each in chunk})
+        connection.execute(
+            sa.select(jobs.c.arn).where(jobs.c.arn.in_(arns)).order_by(by_bytes(jobs.c.arn)).with_for_update()
+        )
+        self._heads.lock(connection, [each.id for each in chunk])
         rows = connection.execute(
-            sa.select(deliveries.c.id, deliveries.c.state).where(here).with_for_update()
+            sa.select(deliveries.c.id, deliveries.c.state)
+            .where(here)
+            .order_by(deliveries.c.id)
+            .with_for_update()
         )
         states = {row.id: row.state for row in rows}
         # What has moved on since it was selected is left alone.

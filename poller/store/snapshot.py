@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from poller.kinds import KINDS
 from poller.model import Job, Known, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.database import Bulk
+from poller.store.dialects import by_bytes
 from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, job_counts, jobs, targets, to_micros
 
@@ -64,6 +66,15 @@ class Observation:
     sinks: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is seen of a target: the seconds since its last claim, and whether that poll was cut off."""
+
+    target_id: str
+    age: float
+    cut_off: bool
+
+
 class Snapshot:
     """What is known of the jobs.
 
@@ -90,21 +101,46 @@ class Snapshot:
 
     def register(self, wanted: Iterable[Target]) -> None:
         """Make a row for every target that has none."""
-        rows = [{"id": t.id, "name": t.name, "region": t.region, "kind": t.kind} for t in wanted]
+        rows = [
+            {"id": t.id, "name": t.name, "region": t.region, "kind": t.kind}
+            for t in sorted(wanted, key=lambda target: target.id)
+        ]
         if rows:
             statement = self._database.insert(targets).on_conflict_do_nothing()
             self._database.write(lambda connection: connection.execute(statement, rows))
 
-    def claim(self, target: Target) -> Claim | None:
-        """Take the lease on a target; `None` if somebody else holds it."""
+    def names(self) -> list[str]:
+        """The names of all targets that were ever registered."""
+        with self._database.read() as connection:
+            return list(connection.execute(sa.select(targets.c.name).distinct()).scalars())
+
+    def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:
+        """Take the lease on a target; `None` if somebody else holds it, or had it a moment ago.
+
+        Args:
+            target: The target.
+            after: Seconds since its last claim that must have passed, unless whoever made it has fallen
+                silent in the middle of the poll.
+        """
         now = self._database.now()
         # A lease of a length that nobody takes was taken while the clock was ahead.
         absurd = targets.c.lease_until > now + max(2 * self._lease, _LONG_LEASE_SECONDS)
         free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now, absurd)
+        if after > 0:
+            last = targets.c.claimed_at
+            due = sa.or_(last.is_(None), last <= now - after, last > now, targets.c.lease_until.is_not(None))
+            free = sa.and_(free, due)
+        # Whoever holds the row is at work on the target, if not yet or no longer by a lease.
+        unlocked = sa.select(targets.c.id).where(targets.c.id == target.id, free)
         statement = (
             sa.update(targets)
-            .where(targets.c.id == target.id, free)
-            .values(lease_owner=self._owner, lease_until=now + self._lease, epoch=targets.c.epoch + 1)
+            .where(targets.c.id == unlocked.with_for_update(skip_locked=True).scalar_subquery())
+            .values(
+                lease_owner=self._owner,
+                lease_until=now + self._lease,
+                epoch=targets.c.epoch + 1,
+                claimed_at=now,
+            )
             .returning(*self._remembered())
         )
         row = self._database.write(lambda connection: connection.execute(statement).one_or_none())
@@ -112,6 +148,26 @@ class Snapshot:
             return None
         self._renewed[target.id] = time.monotonic()
         return _claim(target, row)
+
+    def sightings(self, within: float | None) -> list[Sighting]:
+        """What the other replicas are doing.
+
+        Args:
+            within: Only what they have claimed in the last so many seconds, and what they have left lying;
+                `None` for all that was ever claimed, our own included.
+        """
+        now = self._database.now()
+        left = sa.and_(targets.c.lease_until.is_not(None), targets.c.lease_until <= now)
+        statement = sa.select(targets.c.id, now - targets.c.claimed_at, sa.func.coalesce(left, sa.false()))
+        if within is None:
+            statement = statement.where(targets.c.claimed_at.is_not(None))
+        else:
+            others = sa.and_(
+                targets.c.lease_owner.is_distinct_from(self._owner), targets.c.claimed_at > now - within
+            )
+            statement = statement.where(sa.or_(left, others))
+        with self._database.read() as connection:
+            return [Sighting(one, age or 0.0, bool(left)) for one, age, left in connection.execute(statement)]
 
     def peek(self, target: Target) -> Claim:
         """What a claim would remember, without taking the lease; nothing may be written with it."""
@@ -202,7 +258,7 @@ class Snapshot:
         statement = (
             sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed)
             .where(jobs.c.target_id == target.id, _OPEN)
-            .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), jobs.c.arn)
+            .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), by_bytes(jobs.c.arn))
         )
         with self._database.read() as connection:
             rows = connection.execute(statement).all()
@@ -267,11 +323,14 @@ class Snapshot:
         """Write the jobs' rows, and keep the counts by what they replace."""
         if not rows:
             return
+        # Another target may show the same jobs, and what its poll replaces has to be known.
+        for place in sorted({"/".join(row[key] for key in _PLACE) for row in rows}):
+            self._database.exclude(connection, f"jobs of {place}")
         counts = Counter(tuple(row[key] for key in _COUNTED_BY) for row in rows if not row["gone"])
         for *key, count in connection.execute(_COUNTED, {"arns": [row["arn"] for row in rows]}):
             counts[tuple(key)] -= count
-        self._upsert.run(connection, rows)
-        # In one order, so that two transactions cannot wait for each other.
+        # In one order, here and below, so that two transactions cannot wait for each other.
+        self._upsert.run(connection, sorted(rows, key=itemgetter("arn")))
         moved = sorted((key, count) for key, count in counts.items() if count)
         names = (*_COUNTED_BY, "jobs")
         self._recount.run(connection, [dict(zip(names, (*key, count), strict=True)) for key, count in moved])
@@ -282,18 +341,22 @@ class Snapshot:
         Returns:
             The count of each so far.
         """
+        if not arns:
+            return {}
+        # Read before, and written as what it shall be, or a transaction that is run twice would count twice.
+        # Nobody else counts: that takes the lease.
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(jobs.c.arn, jobs.c.missed).where(jobs.c.arn.in_(arns)))
+            counted = {row.arn: row.missed + 1 for row in found}
 
-        def transaction(connection: sa.Connection) -> dict[str, int]:
+        def transaction(connection: sa.Connection) -> None:
             self._fence(connection, claim)
-            counted = connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.arn.in_(arns))
-                .values(missed=jobs.c.missed + 1)
-                .returning(jobs.c.arn, jobs.c.missed)
-            )
-            return {row.arn: row.missed for row in counted}
+            for count in sorted(set(counted.values())):
+                counting = [arn for arn, missed in counted.items() if missed == count]
+                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(counting)).values(missed=count))
 
-        return self._database.write(transaction) if arns else {}
+        self._database.write(transaction)
+        return counted
 
     def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
         """Record that a scan was complete, and give the lease back.
@@ -338,7 +401,8 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
-_COUNTED_BY = ("account_id", "region", "kind", "status")
+_PLACE = ("account_id", "region", "kind")
+_COUNTED_BY = (*_PLACE, "status")
 _KEYS = tuple(jobs.c[name] for name in _COUNTED_BY)
 _COUNTED = (
     sa.select(*_KEYS, sa.func.count())

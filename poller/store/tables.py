@@ -58,6 +58,8 @@ targets = Table(
     Column("lease_owner", String(128)),
     Column("lease_until", Double),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("claimed_at", Double),
+    Index("targets_claimed", "claimed_at"),
 )
 
 jobs = Table(

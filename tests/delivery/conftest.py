@@ -25,7 +25,6 @@ from poller.store.tables import deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
-    from pathlib import Path
 
 NOW = datetime(2026, 11, 20, 10, tzinfo=UTC)
 
@@ -87,20 +86,21 @@ class Told(Sink[SinkSettings]):
 class Bench:
     """A store, and workers over it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, url: str) -> None:
         self.ahead = 0.0
-        self.database = Database(f"sqlite:///{path}", now=lambda: sa.func.bench_now(type_=sa.Double()))
-
-        @sa.event.listens_for(self.database.engine, "connect")
-        def _(connection: Any, _: object) -> None:
-            connection.create_function("bench_now", 0, lambda: time.time() + self.ahead)
-
+        self.database = Database(url, now=self._now)
         self.database.prepare()
         self.database.migrate()
         self.outbox = Outbox(self.database)
         self.metrics = Metrics()
         self.progress = Progress()
         self.threads = ThreadPoolExecutor(4)
+
+    def _now(self) -> sa.ColumnElement[float]:
+        time_of_day: sa.BindParameter[float] = sa.bindparam(
+            "clock", callable_=lambda: time.time() + self.ahead, type_=sa.Double(), unique=True
+        )
+        return sa.cast(time_of_day, sa.Double())
 
     def owe(self, *places: tuple[int, int], sinks: tuple[str, ...] = ("told",)) -> None:
         """Record events that are owed."""
@@ -170,9 +170,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A bench with an empty store."""
-    found = Bench(tmp_path / "poller.db")
+def bench(empty: Callable[[], str]) -> Iterator[Bench]:
+    """A bench with an empty store, on both databases."""
+    found = Bench(empty())
     yield found
     found.threads.shutdown()
     found.database.close()

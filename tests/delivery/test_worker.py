@@ -335,7 +335,15 @@ def test_a_late_settle_changes_nothing(bench: Bench) -> None:
     assert bench.states() == ["done"]
 
 
-@pytest.mark.parametrize("seed", range(12))
+SEEDS = [
+    *(("sqlite", seed) for seed in range(7)),
+    *(("postgresql", seed) for seed in range(7, 10)),
+    *(pytest.param("sqlite", seed, marks=pytest.mark.long) for seed in range(10, 16)),
+    *(pytest.param("postgresql", seed, marks=pytest.mark.long) for seed in range(10, 30)),
+]
+
+
+@pytest.mark.parametrize(("empty", "seed"), SEEDS, indirect=["empty"])
 def test_at_least_once_and_in_order_whatever_fails(
     bench: Bench, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,16 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from poller.store import Database
+from poller.store.tables import deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,10 +68,11 @@ def environment(url: str, folder: Path, **settings: str) -> dict[str, str]:
     }
 
 
-def pass_time(folder: Path) -> None:
+def pass_time(url: str) -> None:
     """Let every lease on a delivery run out, as it does some time after a kill."""
-    with contextlib.closing(sqlite3.connect(folder / "poller.db")) as store, store:
-        store.execute("UPDATE deliveries SET lease_until = 1 WHERE lease_until IS NOT NULL")
+    leased = sa.update(deliveries).where(deliveries.c.lease_until.is_not(None))
+    with contextlib.closing(Database(url)) as database:
+        database.write(lambda connection: connection.execute(leased.values(lease_until=1)))
 
 
 class Daemon:

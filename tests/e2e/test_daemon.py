@@ -32,8 +32,7 @@ LIFE = ("Submitted", "Validating", "Scheduled", "InProgress", "Completed")
 def hooked(receiver: Receiver, folder: Path, bedrock: SimulatorServer, **settings: str) -> dict[str, str]:
     """The environment of a daemon with the receiver as its only sink."""
     sink = {"type": "webhook", "url": receiver.url, "secrets": [SECRET], "timeout": "20s"}
-    store = f"sqlite:///{folder}/poller.db"
-    return environment(bedrock.url, folder, SINKS=json.dumps({"hook": sink}), STORE__URL=store, **settings)
+    return environment(bedrock.url, folder, SINKS=json.dumps({"hook": sink}), **settings)
 
 
 def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, 
 
 @pytest.mark.long
 def test_killed_between_polls_and_sends_it_loses_nothing(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """Killed again and again while jobs move: every status arrives, in order, copies with the same bytes."""
 
@@ -80,7 +79,7 @@ def test_killed_between_polls_and_sends_it_loses_nothing(
         return 204
 
     with Receiver(slowly) as receiver:
-        environ = hooked(receiver, tmp_path, bedrock)
+        environ = hooked(receiver, tmp_path, bedrock, STORE__URL=store)
         with Daemon(tmp_path, environ) as daemon:
             daemon.polled(1)
         arns = [simulator.submit_batch(script=[(LIFE[0], 0.0)]) for _ in range(20)]
@@ -92,7 +91,7 @@ def test_killed_between_polls_and_sends_it_loses_nothing(
                 wanted = 20 * number + (5 if number % 2 else 20)
                 eventually(lambda wanted=wanted: len(receiver.distinct()) >= wanted)  # type: ignore[misc]
                 daemon.kill()
-            pass_time(tmp_path)
+            pass_time(store)
         with Daemon(tmp_path, environ) as daemon:
             eventually(lambda: len(receiver.distinct()) == 20 * len(LIFE))
             daemon.polled(2)
@@ -101,7 +100,7 @@ def test_killed_between_polls_and_sends_it_loses_nothing(
 
 
 def test_killed_between_the_answer_and_the_settle_it_sends_the_same_again(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """What was taken but not settled arrives once more, with the same id and the same bytes (fault 2)."""
     held = threading.Event()
@@ -113,14 +112,14 @@ def test_killed_between_the_answer_and_the_settle_it_sends_the_same_again(
         return 204
 
     with Receiver(hold) as receiver:
-        environ = hooked(receiver, tmp_path, bedrock)
+        environ = hooked(receiver, tmp_path, bedrock, STORE__URL=store)
         with Daemon(tmp_path, environ) as daemon:
             daemon.polled(1)
             simulator.submit_async(script=OPEN)
             assert held.wait(20)
             daemon.kill()
         free.set()
-        pass_time(tmp_path)
+        pass_time(store)
         with Daemon(tmp_path, environ) as daemon:
             eventually(lambda: len(receiver.ids) == 2)
             daemon.polled(1)
@@ -130,11 +129,11 @@ def test_killed_between_the_answer_and_the_settle_it_sends_the_same_again(
 
 @pytest.mark.long
 def test_what_ended_while_it_was_down_is_reported_once(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """Three hundred jobs that ended between two runs are all reported after the restart, each once."""
     with Receiver() as receiver:
-        environ = hooked(receiver, tmp_path, bedrock)
+        environ = hooked(receiver, tmp_path, bedrock, STORE__URL=store)
         arns = [simulator.submit_async(script=OPEN) for _ in range(150)]
         arns += [simulator.submit_batch(script=OPEN) for _ in range(150)]
         with Daemon(tmp_path, environ) as daemon:
@@ -177,7 +176,7 @@ def test_a_stop_during_a_poll_is_bounded(
 
 
 def test_a_stop_during_a_send_is_bounded_and_counts_nothing(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """SIGTERM while a receiver takes its time: the send is released, not failed, and comes next time.
 
@@ -192,7 +191,7 @@ def test_a_stop_during_a_send_is_bounded_and_counts_nothing(
         return 204
 
     with Receiver(hold) as receiver:
-        environ = hooked(receiver, tmp_path, bedrock, SHUTDOWN__GRACE="1s")
+        environ = hooked(receiver, tmp_path, bedrock, STORE__URL=store, SHUTDOWN__GRACE="1s")
         with Daemon(tmp_path, environ) as daemon:
             daemon.polled(1)
             simulator.submit_batch(script=OPEN)

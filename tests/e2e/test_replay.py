@@ -25,7 +25,7 @@ IDLE = 5.0
 
 
 def test_what_died_arrives_after_a_replay_as_it_was(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """Refused until given up, then replayed: the same ids and bytes, in order, soon, and with no restart."""
     with Receiver(lambda _: 400) as receiver:
@@ -35,7 +35,7 @@ def test_what_died_arrives_after_a_replay_as_it_was(
             bedrock.url,
             tmp_path,
             SINKS=json.dumps({"hook": sink}),
-            STORE__URL=f"sqlite:///{tmp_path}/poller.db",
+            STORE__URL=store,
         )
 
         def replay(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.store import Observation
+    from tests.postgres import Databases, Emptied
+
+
+only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
 
 class Clock:
@@ -58,7 +63,7 @@ class Store:
 
     @contextmanager
     def explained(self) -> Iterator[list[str]]:
-        """Collect how SQLite looks up what the statements in the block ask for."""
+        """Collect how the database looks up what the statements in the block ask for."""
         steps: list[str] = []
 
         def explain(
@@ -67,7 +72,8 @@ class Store:
             if statement.startswith(("SELECT", "UPDATE", "DELETE")):
                 driver: Any = connection.connection.driver_connection
                 once = parameters[0] if isinstance(parameters, list) else parameters
-                steps.extend(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}", once))
+                how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+                steps.extend(str(row[-1]).strip() for row in driver.execute(f"{how} {statement}", once))
 
         sa.event.listen(self.database.engine, "before_cursor_execute", explain)
         yield steps
@@ -79,10 +85,22 @@ class Store:
             return [tuple(row) for row in connection.execute(sa.text(query))]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
-    return f"{request.param}:///{tmp_path}/poller.db"
+    """The URL of an empty database; for tests that take `database` as well, one with the schema."""
+    schema = "database" in request.fixturenames
+    if request.param == "sqlite":
+        path = tmp_path / "poller.db"
+        if schema:
+            path.write_bytes(request.getfixturevalue("migrated"))
+        return f"sqlite:///{path}"
+    if schema:
+        emptied: Emptied = request.getfixturevalue("emptied")
+        return emptied.url()
+    databases: Databases = request.getfixturevalue("databases")
+    fresh = databases.fresh()
+    request.addfinalizer(lambda: databases.drop(fresh))  # noqa: PT021 - there is nothing to drop of the others
+    return fresh
 
 
 @pytest.fixture

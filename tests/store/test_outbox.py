@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy as sa
 
 from poller.store import Outbox, Settlement
 from poller.store.outbox import Backlog, Removed
-from poller.store.queue import Heads
-from poller.store.tables import deliveries
+from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job
 
 if TYPE_CHECKING:
@@ -338,6 +335,7 @@ def test_an_odd_error_text_can_be_stored(store: Store) -> None:
     assert store.outbox.parked() == {"ops": "gone\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"}
 
 
+@only_sqlite
 @pytest.mark.parametrize("call", ["claim", "next_due", "unpark", "prune", "backlog"])
 def test_queries_of_the_queue_use_an_index(store: Store, call: str) -> None:
     """What is done, and what other sinks have waiting, is not read to find what is due."""
@@ -359,20 +357,3 @@ def test_queries_of_the_queue_use_an_index(store: Store, call: str) -> None:
         assert not any("TEMP B-TREE" in step for step in steps), steps
         earlier = "INDEX deliveries_pending (sink=? AND job_arn=? AND state=? AND id<?)"
         assert any(step.endswith(earlier) for step in steps), steps
-
-
-def test_where_transactions_run_side_by_side_the_jobs_are_locked_first(store: Store) -> None:
-    """Or one that adds a delivery and one that settles the delivery before it would miss each other."""
-    server: Any = SimpleNamespace(path=None)
-    heads = Heads(server, deliveries.c.id)
-    lifecycle(store, "InProgress", "Completed")
-    asked: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(statement.split(maxsplit=1)[0])
-
-    sa.event.listen(store.database.engine, "before_cursor_execute", note)
-    store.database.write(lambda connection: heads.correct(connection, [1, 2]))
-    sa.event.remove(store.database.engine, "before_cursor_execute", note)
-    assert asked == ["BEGIN", "SELECT", "UPDATE"]
-    assert [row[0] for row in store.rows("SELECT head FROM deliveries ORDER BY id")] == [1, 0]

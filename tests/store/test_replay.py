@@ -10,6 +10,7 @@ from poller.store import Settlement
 from poller.store.browse import Selection
 from poller.store.outbox import Removed
 from poller.store.replay import Replay
+from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job
 from tests.store.test_outbox import claim, done, failed, lifecycle, states
 
@@ -183,6 +184,7 @@ def test_what_is_replayed_is_not_pruned(store: Store, clock: Clock) -> None:
     assert len(claim(store)) == 1
 
 
+@only_sqlite
 def test_a_chunk_reads_nothing_but_its_own_rows(store: Store) -> None:
     """In the transaction that others wait for, rows are found by their ids alone."""
     lifecycle(store, "InProgress")

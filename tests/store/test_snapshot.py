@@ -14,8 +14,9 @@ from poller.errors import LeaseLostError, StoreError
 from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import Records, Target
 from poller.plan import OpenJob
+from poller.store import Sighting
 from poller.store.tables import from_micros, metadata, to_micros
-from tests.store.conftest import Store
+from tests.store.conftest import Store, only_sqlite
 from tests.store.samples import OTHER, START, TARGET, announced, arn, job, silent
 
 if TYPE_CHECKING:
@@ -42,6 +43,46 @@ def test_targets_do_not_wait_for_each_other(store: Store) -> None:
     """A claim on one leaves the others free."""
     assert store.snapshot.claim(TARGET) is not None
     assert store.snapshot.claim(OTHER) is not None
+
+
+def test_a_target_that_was_polled_a_moment_ago_is_left_alone(
+    database: Database, store: Store, clock: Clock
+) -> None:
+    """Whoever asks for a target that has rested gets it when it has, or when its last poll was cut off."""
+    other = Store(database, "other")
+    store.snapshot.release(store.claim())
+    clock.tick(20)
+    assert other.snapshot.claim(TARGET, after=27) is None
+    clock.tick(7)
+    claim = other.snapshot.claim(TARGET, after=27)
+    assert claim is not None
+    clock.tick(15)
+    assert store.snapshot.claim(TARGET, after=27) is not None
+
+
+def test_a_claim_of_the_future_holds_up_nobody(store: Store, clock: Clock) -> None:
+    """A clock that was an hour ahead at the last claim is no reason to wait for an hour (fault 12)."""
+    clock.tick(3600)
+    store.snapshot.release(store.claim())
+    clock.tick(-3600)
+    assert store.snapshot.claim(TARGET, after=27) is not None
+
+
+def test_replicas_see_what_others_have_claimed(database: Database, store: Store, clock: Clock) -> None:
+    """What others claimed of late, and what anybody left lying; at the start everything, our own too."""
+    other = Store(database, "other")
+    assert store.snapshot.sightings(None) == []
+    assert other.snapshot.claim(TARGET) is not None
+    clock.tick(2)
+    assert store.snapshot.sightings(5) == [Sighting(TARGET.id, 2.0, cut_off=False)]
+    assert store.snapshot.sightings(1) == []
+    assert other.snapshot.sightings(5) == []
+    assert other.snapshot.sightings(None) == [Sighting(TARGET.id, 2.0, cut_off=False)]
+    clock.tick(13)
+    left = [Sighting(TARGET.id, 15.0, cut_off=True)]
+    assert store.snapshot.sightings(0) == other.snapshot.sightings(0) == left
+    assert store.snapshot.claim(TARGET) is not None
+    assert store.snapshot.sightings(0) == []
 
 
 def test_a_target_that_is_not_registered_cannot_be_claimed(store: Store) -> None:
@@ -251,6 +292,7 @@ def test_page_edges_are_where_the_newest_pages_end(store: Store) -> None:
     assert list(store.snapshot.page_edges(OTHER)) == []
 
 
+@only_sqlite
 def test_page_edges_are_read_as_far_as_they_are_asked_for(store: Store) -> None:
     """Whoever needs one page edge costs the database one page, however long the history."""
     store.record(*(silent(job(number, "Completed", minute=number)) for number in range(2500)))
@@ -347,6 +389,7 @@ def test_a_poll_that_lost_its_target_counts_nothing(store: Store) -> None:
     assert store.snapshot.status_counts() == before
 
 
+@only_sqlite
 def test_counting_the_jobs_does_not_read_them(store: Store) -> None:
     """However long the history, the gauges cost the same."""
     with store.explained() as steps:
@@ -375,6 +418,7 @@ def test_times_survive_to_the_microsecond(moment: datetime) -> None:
     assert to_micros(None) is None
 
 
+@only_sqlite
 def test_finding_the_open_jobs_does_not_read_the_ended_ones(store: Store) -> None:
     """However many there are: the queries of every poll use an index made for them."""
     with store.explained() as steps:
