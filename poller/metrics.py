@@ -46,7 +46,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # They would double the series; Prometheus takes them for gauges of their own.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
         self.registry = CollectorRegistry()
         self.build = Info(f"{_PREFIX}_build", "The running program.", registry=self.registry)
         self.build.info({"version": __version__})
@@ -65,6 +65,9 @@ class Metrics:
         )
         self.poll_duration = self._histogram(
             "poll_duration_seconds", "Time of a poll.", _POLLS, "region", "kind"
+        )
+        self.poll_lateness = self._histogram(
+            "poll_lateness_seconds", "From when a poll was due to its beginning.", _POLLS
         )
         self.poll_interval = self._gauge(
             "poll_interval_seconds",

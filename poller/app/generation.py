@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from poller.polling import PollScheduler
+from poller.polling import Follower, PollScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Generation:
         self._grace = parts.settings.shutdown.grace.total_seconds()
         self._workers: dict[str, SinkWorker] = {worker.name: worker for worker in parts.workers()}
         self._delivering: dict[str, asyncio.Task[None]] = {}
-        self._clock: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         poll = parts.settings.poll
 
         def alive(target: Target) -> None:
@@ -64,7 +64,9 @@ class Generation:
             reported=reported,
             crowded=crowded,
             optional=parts.optional,
+            shared=parts.database.side_by_side,
         )
+        self._follower = Follower(parts.snapshot, self.scheduler, shared=parts.database.side_by_side)
 
     def start(self, group: asyncio.TaskGroup, *, after: Generation | None = None) -> None:
         """Begin to poll and to deliver.
@@ -77,8 +79,10 @@ class Generation:
         for name, worker in self._workers.items():
             turn = self._deliver(worker, before.get(name))
             self._delivering[name] = group.create_task(turn, name=f"sink {name}")
-        self._clock = group.create_task(self.scheduler.watch_clock(), name="clock")
-        self.scheduler.start()
+        self._watching = [
+            group.create_task(self.scheduler.watch_clock(), name="clock"),
+            group.create_task(self._follower.run(), name="following"),
+        ]
 
     async def _deliver(self, worker: SinkWorker, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -100,8 +104,8 @@ class Generation:
         for worker in self._workers.values():
             worker.stop()
         ended, _ = await asyncio.gather(self.scheduler.stop(self._grace), self._delivered())
-        if self._clock is not None:
-            self._clock.cancel()
+        for task in self._watching:
+            task.cancel()
         return ended
 
     async def _delivered(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,8 +17,14 @@ from poller.app.once import rehearsal_database, run_once
 from poller.app.parts import Parts
 from poller.cli.context import store_of
 from poller.envelope import iso
+from poller.settings.secrets import read_secret_file
+from poller.store import Database
+from poller.store.copying import copy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from poller.cli.context import Context
     from poller.store import Observation
 
@@ -40,7 +47,7 @@ def run_daemon(context: Context) -> None:
 def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
     """Poll once; the exit code says whether every target was seen whole."""
     settings = context.settings(starting=True)
-    database = rehearsal_database(settings.store.url.get_secret_value()) if dry_run else None
+    database = rehearsal_database(settings.store) if dry_run else None
     parts = Parts(settings, database=database)
     try:
         outcome = asyncio.run(run_once(parts, drain=drain, rehearse=_show if dry_run else None))
@@ -85,3 +92,34 @@ def run_migration(context: Context) -> None:
         before, after = database.migrate()
     done = "is current" if before == after else f"migrated from {before or 'nothing'}"
     typer.echo(f"{settings.store.display_url}: schema {after} {done}")
+
+
+def copy_store(source: str, target: str, passwords: Mapping[str, Path]) -> None:
+    """Copy a store into another, and say what there is in both.
+
+    Args:
+        source: The URL of the one.
+        target: The URL of the other.
+        passwords: The files that hold their passwords, by URL.
+
+    Raises:
+        StoreError: It cannot be done; the other is empty then.
+    """
+
+    def told(table: str, rows: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{table}: {rows}\033[K")
+
+    def opened(url: str) -> closing[Database]:
+        file = passwords.get(url)
+        return closing(Database(url, password=None if file is None else lambda: read_secret_file(file)))
+
+    with opened(source) as read, opened(target) as written:
+        copied = copy(read, written, told=told)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+    for each in copied:
+        typer.echo(f"{each.table:<12}{each.rows:>10} rows  {each.checksum}")
+    typer.echo(
+        "The copy has the same rows, by number and checksum. Set store.url to it, and start the daemon."
+    )

@@ -81,15 +81,19 @@ class Cycle:
         self._tools = Tools(ledger, route, metrics, now, recorded, alive)
         self._carried: dict[str, list[str]] = {}
 
-    def poll(self, target: Target) -> Report:
+    def poll(self, target: Target, *, after: float = 0.0) -> Report:
         """Look at a target once.
+
+        Args:
+            target: The target.
+            after: Not if anybody has begun to in the last so many seconds.
 
         Raises:
             StoreError: The database failed; what was recorded before stays recorded.
             StoppedError: The process is shutting down.
         """
         report = Report(target)
-        claim = self._ledger.claim(target)
+        claim = self._ledger.claim(target, after=after)
         if claim is None:
             report.claimed = False
             return report

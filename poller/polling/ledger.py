@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Ledger(Protocol):
     """What a poll needs of the snapshot; `Snapshot` writes, `Rehearsal` only pretends to."""
 
-    def claim(self, target: Target) -> Claim | None:
-        """Take the lease."""
+    def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:
+        """Take the lease, if nobody has had it for so many seconds."""
 
     def renew(self, claim: Claim) -> None:
         """Extend it."""

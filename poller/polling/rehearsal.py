@@ -25,7 +25,7 @@ class Rehearsal:
         self._snapshot = snapshot
         self._show = show
 
-    def claim(self, target: Target) -> Claim | None:
+    def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:  # noqa: ARG002 - nobody is in the way
         """Remember what a claim would, without a lease."""
         return self._snapshot.peek(target)
 

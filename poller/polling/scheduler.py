@@ -1,18 +1,20 @@
 """Polls every target in its own rhythm, a bounded number at a time.
 
 APScheduler owns the timing: one job a target, never two polls of one target at once, missed runs merged into
-one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`. APScheduler counts
-by the wall clock, so a jump of that clock is noticed against the monotonic one and every target is polled at
-once.
+one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`, counted from when
+its last poll began, by whichever replica. APScheduler counts by the wall clock, so a jump of that clock is
+noticed against the monotonic one and every target is polled at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -60,6 +62,7 @@ class PollScheduler:
         reported: Called with every poll's report.
         crowded: Whether so much waits to be delivered that polls should bring less.
         optional: Targets of which nobody said that their account can use them.
+        shared: Whether other replicas poll the same targets; a poll that one of them has begun counts.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class PollScheduler:
         reported: Callable[[Report], None] = lambda _: None,
         crowded: Callable[[], bool] = lambda: False,
         optional: Collection[Target] = (),
+        shared: bool = False,
     ) -> None:
         self._cycle = cycle
         self._targets = targets
@@ -87,6 +91,9 @@ class PollScheduler:
         self._reported = reported
         self._crowded = crowded
         self._optional = optional
+        self._shared = shared
+        self._begun: dict[str, float] = {}
+        self._planned: dict[str, float] = {}
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
@@ -99,8 +106,11 @@ class PollScheduler:
         self._strain: dict[str, int] = {}
 
     def start(self) -> None:
-        """Begin: every target is polled at once, and then in its rhythm."""
-        for target in self._targets:
+        """Begin: every target is polled at once, and then in its rhythm; or not, after a stop."""
+        if self._stop.is_set():
+            return
+        # Each replica in an order of its own, so that they do not all ask for the same target.
+        for target in random.sample(self._targets, len(self._targets)) if self._shared else self._targets:
             self._last_change[target.id] = time.monotonic()
             self._set_pace(target, self._interval)
             self._scheduler.add_job(
@@ -108,13 +118,38 @@ class PollScheduler:
                 self._trigger(self._interval),
                 args=[target],
                 id=target.id,
-                next_run_time=datetime.now(UTC),
+                next_run_time=self._next(target.id),
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
             )
         self._scheduler.start()
         self._moved()
+
+    def seen(self, target_id: str, age: float) -> None:
+        """Learn that a replica has begun to poll a target so many seconds ago."""
+        self._begun[target_id] = time.monotonic() - age
+        self._plan(target_id)
+
+    def poll_soon(self, target_id: str) -> None:
+        """Make a target due, because its last poll was cut off."""
+        self._begun.pop(target_id, None)
+        self._plan(target_id)
+
+    def _plan(self, target_id: str) -> None:
+        if target_id in self._current and not self._stop.is_set():
+            self._scheduler.modify_job(target_id, next_run_time=self._next(target_id))
+
+    def _next(self, target_id: str) -> datetime:
+        """When to poll a target: an interval after the last poll began, and at once without one."""
+        now = time.monotonic()
+        begun = self._begun.get(target_id)
+        if begun is not None:
+            interval = self._current.get(target_id, self._interval).total_seconds()
+            spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads polls, guards nothing
+            self._planned[target_id] = begun + interval * spread
+        wait = max(0.0, self._planned.get(target_id, now) - now) if begun is not None else 0.0
+        return datetime.now(UTC) + timedelta(seconds=wait)
 
     async def watch_clock(self) -> None:
         """Notice when the wall clock jumps, and poll every target then; runs until cancelled."""
@@ -169,14 +204,19 @@ class PollScheduler:
             _log.warning("poll.abandoned", polls=len(self._running))
         return not self._running
 
-    async def poll(self, target: Target) -> Report | None:
-        """Poll one target now; `None` if it failed in a way that leaves no report."""
+    async def poll(self, target: Target, *, after: float = 0.0) -> Report | None:
+        """Poll one target now, unless somebody has begun to in the last `after` seconds.
+
+        Returns:
+            What it found; `None` if it failed in a way that leaves no report.
+        """
         labels = (target.name, target.region, target.kind)
         began = time.monotonic()
         report = None
         reason = None
         try:
-            report = await asyncio.get_running_loop().run_in_executor(self._threads, self._cycle.poll, target)
+            poll = partial(self._cycle.poll, target, after=after)
+            report = await asyncio.get_running_loop().run_in_executor(self._threads, poll)
         except StoppedError:
             return None
         except LeaseLostError as error:
@@ -245,18 +285,26 @@ class PollScheduler:
             _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
+        after = 0.0
+        if self._shared:
+            after = self._current[target.id].total_seconds() * (1 - _JITTER)
+            if time.monotonic() - self._begun.get(target.id, -after) < after:
+                self._plan(target.id)
+                return
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
-        while await self._run_once(target) and not self._stop.is_set():
+        while await self._run_once(target, after) and not self._stop.is_set():
             _log.debug("poll.continued", target=target.id)
+            after = 0.0
 
-    async def _run_once(self, target: Target) -> bool:
+    async def _run_once(self, target: Target, after: float) -> bool:
         """Poll, and say whether there is more to do at once."""
         async with self._turns.turn(target):
             if self._stop.is_set():
                 return False
             self._moved()
             self.expect(target)
-            task = asyncio.ensure_future(self.poll(target))
+            began = time.monotonic()
+            task = asyncio.ensure_future(self.poll(target, after=after))
             self._running.add(task)
             try:
                 report = await task
@@ -265,10 +313,21 @@ class PollScheduler:
                 self._progress.forget(_loop_of(target))
         if report is not None:
             self._turns.told(report)
-            self._pace(report)
+            if report.claimed:
+                self._learn(report, began)
             self._reported(report)
         self._moved()
         return report is not None and report.carried > 0 and not (report.strained or self._crowded())
+
+    def _learn(self, report: Report, began: float) -> None:
+        """Take note of a poll of ours, and plan the next."""
+        target = report.target
+        planned = self._planned.pop(target.id, None)
+        if planned is not None:
+            self._metrics.poll_lateness.observe(max(0.0, began - planned))
+        self._pace(report)
+        self._begun[target.id] = began
+        self._plan(target.id)
 
     def _pace(self, report: Report) -> None:
         target = report.target

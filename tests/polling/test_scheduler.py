@@ -33,13 +33,15 @@ class Script:
 
     def __init__(self, does: Callable[[Target], Report] | None = None) -> None:
         self.polls: list[tuple[str, float]] = []
+        self.after: list[float] = []
         self.most_at_once = 0
         self._does = does or Report
         self._now: list[str] = []
         self._lock = threading.Lock()
 
-    def poll(self, target: Target) -> Report:
+    def poll(self, target: Target, *, after: float = 0.0) -> Report:
         """Poll."""
+        self.after.append(after)
         with self._lock:
             self.polls.append((target.name, time.monotonic()))
             self._now.append(target.name)

@@ -1,0 +1,175 @@
+"""Several replicas over one database: each target is polled once in an interval, by whoever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poller.errors import StoreError
+from poller.metrics import Metrics
+from poller.model import Target
+from poller.polling import Follower, PollScheduler, Report
+from poller.progress import Progress
+from poller.store import Database, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TARGETS = [Target(f"target-{number}", "us-east-1", "async_invoke") for number in range(12)]
+INTERVAL = 0.6
+LEASE = 1.0
+
+
+class Replica:
+    """One process's scheduler over the shared store.
+
+    Args:
+        name: Who it is.
+        url: The store.
+        shared: Whether it knows of the others.
+    """
+
+    def __init__(self, name: str, url: str, *, shared: bool = True) -> None:
+        self.database = Database(url)
+        self.snapshot = Snapshot(self.database, owner=name, lease=LEASE)
+        self.begun: dict[str, list[float]] = defaultdict(list)
+        self.refused = 0
+        self.metrics = Metrics()
+        self.cut_off: set[str] = set()
+        self.scheduler = PollScheduler(
+            cycle=self,  # type: ignore[arg-type]  # all it is asked for is poll()
+            targets=TARGETS,
+            interval=timedelta(seconds=INTERVAL),
+            idle_interval=timedelta(seconds=INTERVAL),
+            concurrency=4,
+            stop=threading.Event(),
+            metrics=self.metrics,
+            progress=Progress(),
+            shared=shared,
+        )
+        self.follower = Follower(self.snapshot, self.scheduler, shared=shared)
+
+    def poll(self, target: Target, *, after: float = 0.0) -> Report:
+        """Claim a target, and give it back, or leave it lying."""
+        claim = self.snapshot.claim(target, after=after)
+        if claim is None:
+            self.refused += 1
+            return Report(target, claimed=False)
+        self.begun[target.id].append(time.monotonic())
+        if target.id not in self.cut_off:
+            self.snapshot.release(claim)
+        return Report(target, open_jobs=1)
+
+
+@pytest.fixture
+def replicas(empty: Callable[[], str]) -> Iterator[Callable[..., list[Replica]]]:
+    """Makes replicas over one store that knows the targets."""
+    url = empty()
+    with closing(Database(url)) as database:
+        database.prepare()
+        database.migrate()
+        Snapshot(database, owner="", lease=LEASE).register(TARGETS)
+    made: list[Replica] = []
+
+    def make(count: int, *, shared: bool = True) -> list[Replica]:
+        made.extend(Replica(f"replica-{len(made) + number}", url, shared=shared) for number in range(count))
+        return made[-count:]
+
+    yield make
+    for replica in made:
+        replica.database.close()
+
+
+def run(replicas: list[Replica], seconds: float) -> None:
+    """Let them work side by side."""
+
+    async def main() -> None:
+        following = [asyncio.create_task(replica.follower.run()) for replica in replicas]
+        await asyncio.sleep(seconds)
+        await asyncio.gather(*(replica.scheduler.stop(5) for replica in replicas))
+        for task in following:
+            task.cancel()
+        await asyncio.wait(following)
+
+    asyncio.run(main())
+
+
+def times(replicas: list[Replica]) -> dict[str, list[float]]:
+    """When each target was polled, by anybody."""
+    return {target.id: sorted(at for each in replicas for at in each.begun[target.id]) for target in TARGETS}
+
+
+@pytest.mark.slow
+def test_every_target_is_polled_once_in_an_interval(replicas: Callable[..., list[Replica]]) -> None:
+    """Three replicas share the work, and none is polled twice in an interval or left out."""
+    made = replicas(3)
+    run(made, 5.0)
+    for begun in times(made).values():
+        gaps = [later - earlier for earlier, later in pairwise(begun)]
+        assert len(gaps) >= 5
+        assert min(gaps) > INTERVAL * 0.85
+        assert max(gaps) < INTERVAL * 3
+    assert all(sum(map(len, replica.begun.values())) >= len(TARGETS) for replica in made)
+
+
+def test_a_start_does_not_poll_what_was_just_polled(replicas: Callable[..., list[Replica]]) -> None:
+    """A replica that starts beside others plans by what they have done."""
+    (first,) = replicas(1)
+    for target in TARGETS:
+        first.poll(target)
+    (second,) = replicas(1)
+    run([second], INTERVAL * 0.5)
+    assert second.begun == {}
+    assert second.refused == 0
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_was_cut_off_is_polled_when_its_lease_is_over(
+    replicas: Callable[..., list[Replica]], shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only after another interval; a replica that is alone, after a restart, does the same."""
+    monkeypatch.setattr("poller.polling.following._SHARED_SECONDS", 0.1)
+    monkeypatch.setattr("poller.polling.following._ALONE_SECONDS", 0.1)
+    (dead,) = replicas(1)
+    lost = TARGETS[0]
+    dead.cut_off.add(lost.id)
+    dead.poll(lost)
+    (second,) = replicas(1, shared=shared)
+    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    run([second], LEASE + 1.5)
+    (begun,) = second.begun[lost.id]
+    assert LEASE * 0.9 < begun - dead.begun[lost.id][0] < LEASE + 1.0
+
+
+def test_a_store_that_fails_is_followed_again_later(
+    replicas: Callable[..., list[Replica]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was missed meanwhile is seen at the next look that works."""
+    monkeypatch.setattr("poller.polling.following._SHARED_SECONDS", 0.1)
+    first, second = replicas(2)
+    real, looks = second.snapshot.sightings, []
+
+    def fail_thrice(within: float | None) -> object:
+        looks.append(within)
+        if len(looks) in {2, 3, 4}:
+            raise StoreError("the server is gone")
+        return real(within)
+
+    monkeypatch.setattr(second.snapshot, "sightings", fail_thrice)
+    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    for target in TARGETS:
+        first.poll(target)
+    run([second], 1.5)
+    assert looks[0] is None
+    assert looks[4] is not None
+    assert looks[1] is not None
+    assert looks[4] > looks[1] + 0.25
+    assert second.begun == {}
