@@ -13,12 +13,14 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
+SBOM_ARGS ?=
 SWEEP_ARGS ?= --stride 7
+VERIFY_ARGS ?=
 SOURCES := poller tests benchmarks
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and none was found on PATH" >&2; exit 1; }
@@ -35,6 +37,12 @@ $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "installing the locked development dependencies"
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# What the checkers of deploy/ need comes on top of that, at the same versions where they share something.
+$(VENV)/.verify: requirements/verify.txt $(VENV)/.dev
+	@echo "installing the locked checkers"
+	@$(PIP) install --require-hashes -r requirements/verify.txt
 	@touch $@
 
 .PHONY: install
@@ -66,6 +74,10 @@ check: $(VENV)/.dev ## lint, types, import layers
 audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licences
 	@$(BIN)/python tests/audit.py
 
+.PHONY: sbom
+sbom: $(VENV)/.verify ## the software bill of materials in CycloneDX (SBOM_ARGS="--output sbom.json")
+	@$(BIN)/python -m tests.sbom $(SBOM_ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## measure speed against rivals, half an hour or more (BENCH_ARGS="--only scans")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -82,6 +94,18 @@ faults: $(VENV)/.dev ## inject every fault of docs/faults.md, and print what bec
 sweep: $(VENV)/.dev ## kill it, or make it fail, at every 7th step (SWEEP_ARGS="--stride 1" for every one)
 	@$(BIN)/python -m tests.chaos.sweep $(SWEEP_ARGS)
 
+.PHONY: verify-deploy
+verify-deploy: $(VENV)/.verify ## check all of deploy/ with the tools its users would check it with (VERIFY_ARGS="-k helm")
+	@$(BIN)/python -m pytest tests/verify $(VERIFY_ARGS)
+
+.PHONY: manifests
+manifests: $(VENV)/.verify ## generate deploy/kubernetes and the chart's copies of rules, dashboard and schema
+	@$(BIN)/python -m tests.verify.manifests
+
+.PHONY: prometheus-e2e
+prometheus-e2e: $(VENV)/.dev ## daemons, a real Prometheus and faults: does each alert fire, has each panel data
+	@$(BIN)/python -m tests.verify.prometheus_e2e
+
 .PHONY: format
 format: $(VENV)/.dev ## format and fix what can be fixed
 	@$(BIN)/ruff format $(SOURCES)
@@ -93,8 +117,12 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 		pyproject.toml -o requirements/runtime.txt
 	printf 'hatchling>=1.27\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url -c requirements/runtime.txt - -o requirements/build.txt
+	printf 'psycopg[binary]>=3.3,<4\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url -c requirements/runtime.txt - -o requirements/postgres.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		-c requirements/runtime.txt pyproject.toml --group dev -o requirements/dev.txt
+		-c requirements/runtime.txt -c requirements/postgres.txt pyproject.toml --extra postgres --group dev -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		-c requirements/dev.txt --group verify -o requirements/verify.txt
 
 .PHONY: clean
 clean: ## remove the environment and everything generated

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("requirements/runtime.txt", "requirements/build.txt", "requirements/dev.txt")
+LOCKS = (
+    "requirements/runtime.txt",
+    "requirements/postgres.txt",
+    "requirements/build.txt",
+    "requirements/dev.txt",
+)
+CHECKERS = "requirements/verify.txt"
+"""Installed only where deploy/ is checked, so its entries are read and not compared."""
 ALLOWED = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PSF-2.0"})
 """Licences, by their SPDX names, that ask for no more than their own text to be passed on."""
+OF_EXTRAS = ALLOWED | {"LGPL-3.0-only"}
+"""Of what an extra brings: whoever passes that on, an image for example, has to offer its source as well."""
 
 SAID = {
     "Apache 2.0": "Apache-2.0",
@@ -141,10 +150,10 @@ def licence_of(found: Distribution) -> str:
     return said
 
 
-def is_allowed(licence: str) -> bool:
+def is_allowed(licence: str, among: frozenset[str] = ALLOWED) -> bool:
     """Whether an expression of AND and OR, without brackets, can be fulfilled with licences of the list."""
     return any(
-        all(part.strip() in ALLOWED for part in choice.split(" AND ")) for choice in licence.split(" OR ")
+        all(part.strip() in among for part in choice.split(" AND ")) for choice in licence.split(" OR ")
     )
 
 
@@ -207,7 +216,7 @@ def check_files() -> tuple[list[str], list[str]]:
 
 
 def check_licences(
-    shipped: Iterable[Locked], installed: Mapping[str, Distribution]
+    shipped: Iterable[Locked], installed: Mapping[str, Distribution], among: frozenset[str] = ALLOWED
 ) -> tuple[list[str], list[str]]:
     """Whether the licences of what is shipped are on the list."""
     licences: dict[str, list[str]] = {}
@@ -217,7 +226,7 @@ def check_licences(
     fine: list[str] = []
     problems: list[str] = []
     for licence, names in sorted(licences.items()):
-        (fine if is_allowed(licence) else problems).append(f"licence {licence}: {', '.join(names)}")
+        (fine if is_allowed(licence, among) else problems).append(f"licence {licence}: {', '.join(names)}")
     return fine, problems
 
 
@@ -231,7 +240,17 @@ def audit() -> tuple[list[str], list[str]]:
     for name in LOCKS:
         locked[name], wrong = read_lock(name, (ROOT / name).read_text())
         problems += wrong
-    reports = [check_locks(locked, installed), check_files(), check_licences(locked[LOCKS[0]], installed)]
+    checkers, wrong = read_lock(CHECKERS, (ROOT / CHECKERS).read_text())
+    problems += wrong
+    runtime, extra = locked[LOCKS[0]], locked[LOCKS[1]]
+    beside = [each for each in extra if each.name not in {one.name for one in runtime}]
+    reports = [
+        check_locks(locked, installed),
+        ([f"{CHECKERS}: {len(checkers)} requirements are pinned"], []),
+        check_files(),
+        check_licences(runtime, installed),
+        check_licences(beside, installed, OF_EXTRAS),
+    ]
     return [line for fine, _ in reports for line in fine], problems + [
         line for _, wrong in reports for line in wrong
     ]
@@ -242,7 +261,6 @@ def main() -> int:
     fine, problems = audit()
     sys.stdout.writelines(f"audit: {line}\n" for line in fine)
     sys.stdout.write(
-        "audit: the extra `postgres` is not locked, so nothing of this holds for it\n"
         "audit: known vulnerabilities were NOT looked up: that takes an advisory database on the network\n"
         "audit: where there is a network, run: pip-audit -r requirements/runtime.txt\n"
     )
