@@ -1,4 +1,4 @@
-"""What can be said of the image without building it."""
+"""What can be said of the image without building it; `make verify-deploy` follows its instructions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from poller import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -35,6 +37,27 @@ def test_image_is_complete_for_hatchling() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     for name in re.findall(r'^(?:readme = |license-files = \[)"([^"]+)"', text, re.MULTILINE):
         assert name in _copied()
+
+
+def test_only_what_is_locked_is_installed() -> None:
+    """Every package that the build installs is held against its hash, or is the wheel just built."""
+    commands = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    installs = re.findall(r"pip(?: --python \S+)? install ([^&\n]+)", commands)
+    assert len(installs) == 3
+    for arguments in installs:
+        assert "--require-hashes -r requirements/" in arguments or "--no-deps --no-index" in arguments
+
+
+def test_image_says_what_it_is() -> None:
+    """The image has the labels of the Open Container Initiative, and its version is the program's."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', DOCKERFILE))
+    assert {"title", "description", "licenses", "revision"} <= labels.keys()
+    assert labels["version"] == __version__
+
+
+def test_user_is_a_number() -> None:
+    """The last user is a number that is not root's, so that Kubernetes can tell."""
+    assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])

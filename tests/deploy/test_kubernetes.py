@@ -19,11 +19,15 @@ from poller.web.server import Health, application
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+CONFIGURATION = FOLDER / "config.yaml"
 MANIFESTS: dict[str, Any] = {
     document["kind"]: document
     for path in sorted(FOLDER.glob("*.yaml"))
+    if path != CONFIGURATION
     for document in yaml.safe_load_all(path.read_text())
 }
+KUSTOMIZATION = MANIFESTS["Kustomization"]
+(CONFIG_MAP,) = KUSTOMIZATION["configMapGenerator"]
 DEPLOYMENT = MANIFESTS["Deployment"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 (CONTAINER,) = POD["containers"]
@@ -32,23 +36,27 @@ ENVIRONMENT = {variable["name"]: variable["value"] for variable in CONTAINER["en
 
 
 def _config(tmp_path: Path, *, commented: bool = False) -> Any:
-    """The configuration of the ConfigMap as the program reads it, also with what is commented out."""
-    (text,) = MANIFESTS["ConfigMap"]["data"].values()
+    """The configuration as the program in the pod reads it, also with what is commented out."""
+    text = CONFIGURATION.read_text()
     if commented:
         secret = tmp_path / "webhook-secret"
         secret.write_text(MANIFESTS["Secret"]["stringData"]["webhook-secret"])
-        text = re.sub(r"^( +)# (.*:.*)$", r"\1\2", text, flags=re.MULTILINE)
+        text = _uncommented(text)
         mounted = f"{MOUNTS['secrets']}/webhook-secret"
         assert mounted in text
         text = text.replace(mounted, str(secret))
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    return load_settings(path, {"HOME": str(tmp_path)})
+    return load_settings(path, {**ENVIRONMENT, "HOME": str(tmp_path)})
+
+
+def _uncommented(text: str) -> str:
+    return re.sub(r"^( *)# ([ -].*|\w+:.*)$", r"\1\2", text, flags=re.MULTILINE)
 
 
 def test_kustomization_lists_every_manifest() -> None:
     """Everything is applied but the example of a secret, and nothing names a namespace."""
-    listed = set(MANIFESTS["Kustomization"]["resources"])
+    listed = {*KUSTOMIZATION["resources"], *CONFIG_MAP["files"]}
     files = {path.name for path in FOLDER.glob("*.yaml")}
     assert listed == files - {"kustomization.yaml", "secret.example.yaml"}
     assert all("namespace" not in manifest.get("metadata", {}) for manifest in MANIFESTS.values())
@@ -61,10 +69,21 @@ def test_kustomize_builds() -> None:
         ["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert {document["kind"] for document in yaml.safe_load_all(done.stdout)} == MANIFESTS.keys() - {
-        "Kustomization",
-        "Secret",
+    assert {document["kind"] for document in yaml.safe_load_all(done.stdout)} == {
+        "ConfigMap",
+        *MANIFESTS.keys() - {"Kustomization", "Secret"},
     }
+
+
+def test_the_role_can_be_switched_on() -> None:
+    """What is commented out in the kustomization is a patch of the service account there is."""
+    (patch,) = yaml.safe_load(_uncommented((FOLDER / "kustomization.yaml").read_text()))["patches"]
+    account = MANIFESTS["ServiceAccount"]
+    assert patch["target"] == {"kind": account["kind"], "name": account["metadata"]["name"]}
+    (operation,) = yaml.safe_load(patch["patch"])
+    # Which fits only as long as there are no annotations to be replaced.
+    assert operation["path"] == "/metadata/annotations"
+    assert "annotations" not in account["metadata"]
 
 
 def test_selectors_match_labels() -> None:
@@ -79,17 +98,18 @@ def test_references_resolve() -> None:
     volumes = {volume["name"]: volume for volume in POD["volumes"]}
     assert volumes.keys() == MOUNTS.keys()
     assert POD["serviceAccountName"] == MANIFESTS["ServiceAccount"]["metadata"]["name"]
-    assert volumes["config"]["configMap"]["name"] == MANIFESTS["ConfigMap"]["metadata"]["name"]
-    assert volumes["secrets"]["secret"]["secretName"] == MANIFESTS["Secret"]["metadata"]["name"]
+    assert volumes["config"]["configMap"]["name"] == CONFIG_MAP["name"]
+    (source,) = volumes["secrets"]["projected"]["sources"]
+    assert source["secret"] == {"name": MANIFESTS["Secret"]["metadata"]["name"], "optional": True}
     claim = MANIFESTS["PersistentVolumeClaim"]["metadata"]["name"]
     assert volumes["state"]["persistentVolumeClaim"]["claimName"] == claim
-    (key,) = MANIFESTS["ConfigMap"]["data"]
+    (key,) = CONFIG_MAP["files"]
     assert ENVIRONMENT["BEDROCK_POLLER_CONFIG"] == f"{MOUNTS['config']}/{key}"
 
 
 @pytest.mark.parametrize("commented", [False, True])
 def test_configuration_is_accepted(tmp_path: Path, commented: bool) -> None:
-    """The ConfigMap holds a configuration that the program takes, also with the webhook switched on."""
+    """The program takes the configuration, also with the webhook switched on."""
     settings = _config(tmp_path, commented=commented)
     assert len(settings.sinks) == 1 + commented
     assert settings.store.display_url == f"sqlite:///{MOUNTS['state']}/poller.db"
@@ -144,6 +164,8 @@ def test_image_and_pod_agree() -> None:
     assert f"EXPOSE {CONTAINER['ports'][0]['containerPort']}" in DOCKERFILE
     assert f"STATE_DIRECTORY={MOUNTS['state']}" in DOCKERFILE
     assert CONTAINER["image"] == f"bedrock-poller:{__version__}"
+    (image,) = KUSTOMIZATION["images"]
+    assert image == {"name": "bedrock-poller", "newName": "bedrock-poller", "newTag": __version__}
     assert CONTAINER["args"] == ["run"]
 
 

@@ -1,0 +1,351 @@
+"""The chart, rendered by Helm and taken by what answers as Kubernetes' API server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if sys.hexversion < 0x030C0000:
+    pytest.skip("Helm's library for Python needs 3.12", allow_module_level=True)
+
+import helm_sdkpy
+
+from poller import __version__
+from poller.cli import run
+from tests.deploy.chart import CHART, COPIES
+from tests.verify.apiserver import VERSION, ApiServer, refusals
+from tests.verify.cases import CASES, ROLE, WEBHOOK
+from tests.verify.pod import beyond_restricted, container_of, enter
+from tests.verify.release import InstallError, Release, install
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Said = Callable[[str], None]
+
+OLDEST = "1.25"
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+@cache
+def _release(name: str) -> Release:
+    return install(CASES[name].values)
+
+
+def _deployment(name: str) -> dict[str, Any]:
+    return _release(name).only("Deployment")
+
+
+def _pod(name: str) -> dict[str, Any]:
+    return dict(_deployment(name)["spec"]["template"]["spec"])
+
+
+@each_case
+def test_installs(name: str, said: Said) -> None:
+    """Helm installs the chart, and every object is valid and of a kind that was asked for."""
+    release = _release(name)
+    assert {each["kind"] for each in release.objects} == CASES[name].kinds
+    assert release.notes.startswith(f"bedrock-poller {CASES[name].values.get('image', {}).get('digest', '')}")
+    said(f"{len(release.objects)} objects valid for Kubernetes {VERSION}")
+
+
+@each_case
+def test_configuration_is_accepted(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the pod, `bedrock-poller check-config` finds nothing to complain of."""
+    case = CASES[name]
+    enter(_release(name).objects, case.config_maps, case.secrets, tmp_path, monkeypatch)
+    assert run(["check-config"]) == 0, capsys.readouterr().err
+
+
+@each_case
+def test_pod_is_restricted(name: str) -> None:
+    """Every pod keeps to the `restricted` standard, and writes only to its volumes."""
+    assert beyond_restricted(_deployment(name)) == []
+
+
+def test_oldest_kubernetes(said: Said) -> None:
+    """With everything on, it also fits the oldest Kubernetes that the chart allows, and no older one."""
+    install(CASES["everything on"].values, version=OLDEST)
+    with pytest.raises(InstallError, match=r"incompatible with Kubernetes v1\.24"):
+        install({}, version="1.24")
+    said(f"Kubernetes {OLDEST}")
+
+
+def test_sqlite_has_one_writer() -> None:
+    """With SQLite there is one pod on a volume that stays, and the old one goes before the new one comes."""
+    spec = _deployment("defaults")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    claim = _release("defaults").only("PersistentVolumeClaim")
+    (state,) = [each for each in _pod("defaults")["volumes"] if each["name"] == "state"]
+    assert state["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_postgresql_has_replicas() -> None:
+    """With PostgreSQL there are several pods without a volume, of which one is replaced at a time."""
+    spec = _deployment("PostgreSQL with 3 replicas")["spec"]
+    assert spec["replicas"] == 3
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert not any("persistentVolumeClaim" in each for each in _pod("PostgreSQL with 3 replicas")["volumes"])
+
+
+def test_volumes_of_ones_own() -> None:
+    """A claim that exists is used, and without persistence the database is in the pod, with a warning."""
+    (given,) = [each for each in _pod("a volume that exists")["volumes"] if each["name"] == "state"]
+    assert given["persistentVolumeClaim"] == {"claimName": "mine"}
+    (fleeting,) = [each for each in _pod("no volume")["volumes"] if each["name"] == "state"]
+    assert fleeting == {"name": "state", "emptyDir": {}}
+    assert "WARNING: persistence.enabled is false" in _release("no volume").notes
+    assert "WARNING" not in _release("defaults").notes
+
+
+def test_role_reaches_the_pod() -> None:
+    """The annotation for IAM roles is on the service account that the pod runs as."""
+    account = _release("IRSA and a signed webhook").only("ServiceAccount")
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": ROLE}
+    assert _pod("IRSA and a signed webhook")["serviceAccountName"] == account["metadata"]["name"]
+    assert _pod("a configuration in a Secret")["serviceAccountName"] == "there"
+
+
+def test_image() -> None:
+    """A digest goes before the tag, which is the chart's version if there is none."""
+    assert container_of(_deployment("defaults"))["image"] == f"bedrock-poller:{__version__}"
+    everything = CASES["everything on"].values["image"]
+    pinned = container_of(_deployment("everything on"))["image"]
+    assert pinned == f"{everything['repository']}@{everything['digest']}"
+
+
+def test_change_of_configuration_rolls_the_pod() -> None:
+    """Another configuration makes another pod; the same one, or another service, does not."""
+
+    def template(values: dict[str, Any]) -> Any:
+        return install(values).only("Deployment")["spec"]["template"]
+
+    before = template({})
+    assert template({"config": {"poll": {"interval": "1m"}}}) != before
+    assert template({"service": {"port": 80}}) == before
+
+
+def test_names_and_selectors() -> None:
+    """Releases side by side do not select each other's pods, and the longest name still makes valid ones."""
+    one, other = install({}, name="one").only("Deployment"), install({}, name="other").only("Deployment")
+    assert one["metadata"]["name"] == "one-bedrock-poller"
+    selectors = [each["spec"]["selector"]["matchLabels"] for each in (one, other)]
+    assert selectors[0] != selectors[1]
+    # What a user may change later must leave the selector as it is.
+    for name in CASES:
+        assert _deployment(name)["spec"]["selector"] == _deployment("defaults")["spec"]["selector"]
+    install(
+        {**CASES["everything on"].values, "fullnameOverride": "", "nameOverride": "n" * 63}, name="r" * 53
+    )
+
+
+def test_time_to_end_follows_the_configuration() -> None:
+    """The pod gets the grace of the configuration and 20 seconds, or what the user says."""
+    assert _pod("defaults")["terminationGracePeriodSeconds"] == 40
+    assert _pod("everything on")["terminationGracePeriodSeconds"] == 91 + 20
+    given = install({"terminationGracePeriodSeconds": 90}).only("Deployment")
+    assert given["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 90
+
+
+def test_network_policy() -> None:
+    """The policy lets out what is needed, PostgreSQL's port too, and lets in who was named."""
+    spec = _release("everything on").only("NetworkPolicy")["spec"]
+    ports = [{port["port"] for port in rule.get("ports", [])} for rule in spec["egress"]]
+    assert ports == [{53}, {443, 8443, 6432}, {80}, set()]
+    (ingress,) = spec["ingress"]
+    assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}]
+    assert ingress["from"] == CASES["everything on"].values["networkPolicy"]["ingress"]["from"]
+
+
+def test_monitoring() -> None:
+    """Prometheus finds the service, the rules are those of deploy/prometheus, and so is the dashboard."""
+    release = _release("everything on")
+    monitor = release.only("ServiceMonitor")
+    service = release.only("Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["prod"]}
+    assert monitor["spec"]["endpoints"][0]["port"] in {each["name"] for each in service["spec"]["ports"]}
+    rules, dashboard = (original.read_text() for original in COPIES.values())
+    assert release.only("PrometheusRule")["spec"] == yaml.safe_load(rules)
+    (shown,) = [
+        each for each in release.of_kind("ConfigMap") if each["metadata"]["name"].endswith("-dashboards")
+    ]
+    assert shown["data"] == {"bedrock-poller.json": dashboard}
+    assert shown["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_certificates() -> None:
+    """With a certificate in the configuration, probes and Prometheus ask by HTTPS; else as the user says."""
+    name = "TLS and tokens"
+    (endpoint,) = _release(name).only("ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["authorization"] == CASES[name].values["serviceMonitor"]["authorization"]
+    told = install({"existingConfigMap": "mine", "web": {"scheme": "HTTPS"}}).only("Deployment")
+    for deployment, scheme in (
+        (_deployment(name), "HTTPS"),
+        (told, "HTTPS"),
+        (_deployment("defaults"), None),
+    ):
+        container = container_of(deployment)
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container[probe]["httpGet"].get("scheme") == scheme
+
+
+def test_spreading() -> None:
+    """A constraint of spreading applies to the pods of the release, unless it says otherwise."""
+    own, given = _pod("everything on")["topologySpreadConstraints"]
+    assert own["labelSelector"] == _deployment("everything on")["spec"]["selector"]
+    assert given["labelSelector"] == {"matchLabels": {"c": "d"}}
+
+
+def test_secrets_in_the_configuration_get_a_warning() -> None:
+    """Who writes a secret into `config` is told that it becomes a ConfigMap, and where to put it."""
+    sink = {"type": "webhook", "url": "https://example.com", "secrets": [*WEBHOOK.values()]}
+    assert "config holds secrets" in install({"config": {"sinks": {"ops": sink}}}).notes
+
+
+def _config(**sections: Any) -> dict[str, Any]:
+    return {"config": sections}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "misspelt value": (
+        {"persistance": {"enabled": False}},
+        "additional properties 'persistance' not allowed",
+    ),
+    "misspelt value inside": ({"image": {"repo": "x"}}, "'/image': additional properties 'repo' not allowed"),
+    "wrong type": ({"replicaCount": "two"}, "'/replicaCount': got string, want integer"),
+    "not one of the choices": ({"image": {"pullPolicy": "Sometimes"}}, "'/image/pullPolicy': value must be"),
+    "misspelt setting": (
+        _config(poll={"intervall": "30s"}),
+        "'/config/poll': additional properties 'intervall' not allowed",
+    ),
+    "misspelt setting of a sink": (
+        _config(sinks={"ops": {"type": "webhook", "url": "https://example.com", "secret": "x"}}),
+        "'/config/sinks/ops': additional properties 'secret' not allowed",
+    ),
+    "a duration without unit": (_config(poll={"interval": 30}), "'/config/poll/interval': got number"),
+    "two replicas on SQLite": ({"replicaCount": 2}, "SQLite takes one replica only: set replicaCount to 1"),
+    "two configurations": (
+        {"existingConfigMap": "a", "existingSecret": "b"},
+        "existingConfigMap and existingSecret are both set",
+    ),
+    "PostgreSQL in the configuration only": (
+        _config(store={"url": "postgresql://a@b/c"}),
+        "set postgresql.enabled to true",
+    ),
+    "PostgreSQL without an address": ({"postgresql": {"enabled": True}}, "set postgresql.url, such as"),
+    "another database": ({"postgresql": {"enabled": True, "url": "mysql://a/b"}}, "'/postgresql/url'"),
+    "two addresses": (
+        {
+            "postgresql": {"enabled": True, "url": "postgresql://a@b/c"},
+            **_config(store={"url": "postgresql://a@b/d"}),
+        },
+        "postgresql.url and config.store.url are both set",
+    ),
+    "a password in the address": (
+        {"postgresql": {"enabled": True, "url": "postgresql://a:tiger@b/c"}},
+        "postgresql.url holds a password",
+    ),
+    "a port in the configuration": (
+        _config(web={"listen": "0.0.0.0:80"}),
+        "set web.host and web.port instead",
+    ),
+    "probes without a certificate": (
+        _config(web={"tls": {"cert_file": "/a", "key_file": "/b", "client_ca_file": "/c"}}),
+        "livenessProbe asks by HTTP, but config.web.tls.client_ca_file lets nobody in without a certificate",
+    ),
+    "too little time to end": (
+        {"terminationGracePeriodSeconds": 25},
+        "terminationGracePeriodSeconds is 25, but shutdown.grace asks for 30",
+    ),
+    "a secret that is not mounted": (
+        _config(
+            sinks={
+                "ops": {
+                    "type": "webhook",
+                    "url": "https://example.com",
+                    "secret_file": "/etc/bedrock-poller/secrets/x",
+                }
+            }
+        ),
+        "no Secret is mounted there: name one in secretFiles",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_mistakes_are_explained(name: str) -> None:
+    """A mistake in the values gets an error that names the value, before anything is installed."""
+    values, message = WRONG[name]
+    with pytest.raises(InstallError) as caught:
+        install(values)
+    assert message in str(caught.value)
+    assert "tiger" not in str(caught.value)
+    assert caught.value.left == []
+
+
+def test_mistakes_are_explained_together() -> None:
+    """Several mistakes that no schema can see are told at once."""
+    values = {
+        "replicaCount": 2,
+        "terminationGracePeriodSeconds": 1,
+        "existingConfigMap": "a",
+        "existingSecret": "b",
+    }
+    with pytest.raises(InstallError) as caught:
+        install(values)
+    assert str(caught.value).count("\n- ") == 3
+
+
+def test_server_refuses_what_kubernetes_would(said: Said) -> None:
+    """The server that these checks trust refuses a misspelt field, a missing volume and a bad label."""
+    good = _deployment("defaults")
+    assert list(refusals(good, VERSION)) == []
+
+    def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(good))
+        change(copy)
+        return copy
+
+    spoilt = [
+        changed(lambda it: it["spec"].update(replica=1)),
+        changed(lambda it: it["spec"].update(replicas="1")),
+        changed(lambda it: it["spec"]["template"]["spec"]["volumes"].pop()),
+        changed(lambda it: it["spec"]["template"]["metadata"]["labels"].clear()),
+        changed(lambda it: it["metadata"]["labels"].update(a="b c")),
+        changed(lambda it: it["metadata"].update(name="A_b")),
+        changed(
+            lambda it: it["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["httpGet"].update(
+                port="x"
+            )
+        ),
+    ]
+    for each in spoilt:
+        assert list(refusals(each, VERSION))
+    monitor = _release("everything on").only("ServiceMonitor")
+    assert list(refusals({**monitor, "spec": {**monitor["spec"], "endpoint": []}}, VERSION))
+    said(f"{len(spoilt) + 1} spoilt objects")
+
+
+def test_lints_and_packages(tmp_path: Path) -> None:
+    """`helm lint` has no complaint, and the package that `helm package` makes installs like the folder."""
+    with ApiServer() as server:
+        configuration = helm_sdkpy.Configuration(kubeconfig=server.kubeconfig)
+        linted = asyncio.run(helm_sdkpy.Lint(configuration).run(str(CHART)))
+        archive = asyncio.run(helm_sdkpy.Package(configuration).run(str(CHART), str(tmp_path)))
+    info = 1
+    assert linted["Errors"] is None
+    assert all(message["Severity"] <= info for message in linted["Messages"])
+    values = CASES["everything on"].values
+    packaged = install(values, chart=tmp_path / archive)
+    assert packaged.manifest == _release("everything on").manifest
