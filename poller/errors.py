@@ -150,6 +150,21 @@ class DeliveryReason(StrEnum):
     SINK = "sink"
 
 
+class RefusalReason(StrEnum):
+    """Why the web server let somebody not in; the closed set behind `web_auth_failures_total`."""
+
+    MISSING = "missing"
+    """Nothing to authenticate with."""
+    MALFORMED = "malformed"
+    """Something that cannot be read, or of another scheme."""
+    WRONG = "wrong"
+    """No such user, password or token."""
+    BUSY = "busy"
+    """Too many passwords to check at once; it was not looked at."""
+    UNREADABLE = "unreadable"
+    """The file to hold it against cannot be used any more."""
+
+
 class DeliveryError(PollerError):
     """A sink did not take an event.
 

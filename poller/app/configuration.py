@@ -6,13 +6,15 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, SecretStr
 
 from poller import logs
 from poller.errors import ConfigError
 from poller.kinds import KINDS
+from poller.settings.certificates import ends
 from poller.settings.loading import load
 from poller.settings.schema import configuration
 from poller.settings.secrets import parts_of, watch_exposed
@@ -29,13 +31,35 @@ if TYPE_CHECKING:
 class Exposed:
     """A secret file that every user of the machine can read, with its mode: `0644`."""
 
+    event: ClassVar = "secret_file.exposed"
     file: Path
     mode: str
 
     @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        return f"chmod 600 {shlex.quote(str(self.file))}"
+    def details(self) -> dict[str, str]:
+        """What the log tells beside the file."""
+        return {"mode": self.mode, "remedy": f"chmod 600 {shlex.quote(str(self.file))}"}
+
+    def __str__(self) -> str:
+        what = f"holds a secret, and every user of this machine can read it (mode {self.mode})"
+        return f"{self.file} {what}; {self.details['remedy']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A certificate of the web server that has ended."""
+
+    event: ClassVar = "certificate.expired"
+    file: Path
+    since: datetime
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the log tells beside the file."""
+        return {"since": self.since.isoformat(), "remedy": "have it renewed; no reload is needed then"}
+
+    def __str__(self) -> str:
+        return f"{self.file} holds a certificate that ended on {self.since:%Y-%m-%d}; have it renewed"
 
 
 def statuses() -> dict[str, frozenset[str]]:
@@ -59,8 +83,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 def load_with_warnings(
     path: Path | None, environ: Mapping[str, str] = os.environ
-) -> tuple[Settings, list[Exposed]]:
-    """As `load_settings`, and say which secret files every user of the machine can read.
+) -> tuple[Settings, list[Exposed | Expired]]:
+    """As `load_settings`, and say what is no mistake and yet a risk.
 
     Raises:
         ConfigError: As `load_settings`.
@@ -74,7 +98,14 @@ def load_with_warnings(
     if broken:
         raise ConfigError(broken)
     logs.conceal(_secrets(settings))
-    return settings, [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
+    risks: list[Exposed | Expired] = [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
+    return settings, [*risks, *_expired(settings)]
+
+
+def _expired(settings: Settings) -> Iterator[Expired]:
+    tls = settings.web.tls
+    if tls is not None and (since := ends(tls.cert_file)) < datetime.now(UTC):
+        yield Expired(tls.cert_file, since)
 
 
 def _secrets(value: object) -> Iterator[str]:

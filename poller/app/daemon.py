@@ -21,10 +21,14 @@ from poller.app.supervisor import Supervisor
 from poller.errors import ConfigError, PollerError, StoreError
 from poller.store.browse import Browser
 from poller.web import api, page, reloading
-from poller.web.server import Health, WebServer, application
+from poller.web.auth import Guard
+from poller.web.server import Health, WebServer, application, exposure
+from poller.web.tls import CurrentCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from starlette.types import ASGIApp
 
     from poller.polling import Report
     from poller.settings.schema import Settings
@@ -34,6 +38,7 @@ _log = logs.get(__name__)
 _GAUGES_SECONDS = 5.0
 _PAUSE_FACTOR = 20
 _PRUNE_SECONDS = 3600.0
+_ACCOUNTS_SECONDS = 1.0
 _SIGNS = 3
 """Signs of life in each period of the watchdog."""
 _FIXED = ("store", "web")
@@ -71,6 +76,7 @@ class Daemon:
         self._generation: Generation | None = None
         self._reload: asyncio.Task[str] | None = None
         self._reload_again = False
+        self._anew = False
         self._stop = asyncio.Event()
         self._running = False
         self._jobs_changed = True
@@ -118,6 +124,7 @@ class Daemon:
                 group.create_task(self._keep_gauges(), name="gauges"),
                 group.create_task(self._keep_retention(), name="retention"),
                 group.create_task(self._keep_watchdog(), name="watchdog"),
+                group.create_task(self._keep_accounts(), name="accounts"),
             ]
             self._group = group
             self.generation.start(group)
@@ -151,8 +158,15 @@ class Daemon:
         ]
         if self._read is not None and parts.settings.web.reload:
             further.append(reloading.route(self.reload))
-        web = WebServer(application(parts.metrics.registry, health, further), *address)
+        settings = parts.settings.web
+        app: ASGIApp = application(parts.metrics.registry, health, further)
+        if settings.auth is not None:
+            app = Guard(app, settings.auth, parts.metrics)
+        certificates = CurrentCertificates(settings.tls, parts.metrics) if settings.tls else None
+        web = WebServer(app, *address, certificates)
         _log.info("web.listening", url=web.url)
+        if why := exposure(web, settings):
+            _log.warning("web.open", url=web.url, why=why)
         return web
 
     def _next_generation(self, parts: Parts) -> Generation:
@@ -181,35 +195,47 @@ class Daemon:
         return await asyncio.shield(self._reload)
 
     def _begin_reload(self) -> None:
-        if not self._running:
-            return
+        if self._running:
+            self._anew = True
+            self._begin_change()
+
+    def _begin_change(self) -> None:
         if self._reload is not None and not self._reload.done():
             # The file may have changed since the one under way has read it.
             self._reload_again = True
-            return
-        self._reload = self._group.create_task(self._reloaded(), name="reload")
+        else:
+            self._reload = self._group.create_task(self._reloaded(), name="reload")
 
     async def _reloaded(self) -> str:
         while True:
-            self._reload_again = False
+            self._reload_again, anew, self._anew = False, self._anew, False
             self._supervisor.reloading()
-            wrong = await self._reload_once()
-            self.parts.metrics.reload_successful.set(not wrong)
+            if self.web is not None:
+                self.web.refresh()
+            wrong = await self._reload_once(self._read if anew else None)
+            if anew:
+                self.parts.metrics.reload_successful.set(not wrong)
             self._supervisor.ready(self._told)
             if not self._reload_again:
                 return wrong
 
-    async def _reload_once(self) -> str:
-        assert self._read is not None  # noqa: S101 - nobody asks otherwise
+    async def _reload_once(self, read: Callable[[], Settings] | None) -> str:
+        """Let a new generation take over; returns what is wrong with the configuration.
+
+        Args:
+            read: Reads it; `None` if it is still the same, and only the accounts have changed.
+        """
         old = self.generation
+        settings, fixed = old.parts.settings, list[str]()
         try:
-            settings = await asyncio.to_thread(self._read)
-            fixed = [name for name in _FIXED if getattr(settings, name) != getattr(old.parts.settings, name)]
-            kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
-            settings = settings.model_copy(update=kept)
-            parts = await asyncio.to_thread(Parts, settings, core=old.parts.core)
+            if read is not None:
+                settings = await asyncio.to_thread(read)
+                kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
+                fixed = [name for name in _FIXED if getattr(settings, name) != kept[name]]
+                settings = settings.model_copy(update=kept)
+            parts = await asyncio.to_thread(Parts, settings, core=old.parts.core, accounts=old.parts.accounts)
+            await asyncio.to_thread(parts.announce, look=read is not None)
             generation = self._next_generation(parts)
-            await asyncio.to_thread(parts.announce)
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("config.problem", problem=str(problem))
@@ -253,6 +279,21 @@ class Daemon:
             else:
                 self._supervisor.alive()
             await asyncio.sleep(period / _SIGNS)
+
+    async def _keep_accounts(self) -> None:
+        """Look at the organizations again and again; other accounts make another generation."""
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(_ACCOUNTS_SECONDS)
+            refresh = self.parts.refresh
+            if refresh is None or time.monotonic() - looked < refresh:
+                continue
+            looked = time.monotonic()
+            parts = self.parts
+            found = await asyncio.to_thread(parts.look)
+            if parts is self.parts and found != parts.accounts:
+                parts.accounts = found
+                self._begin_change()
 
     async def _keep_gauges(self) -> None:
         parts = self.parts

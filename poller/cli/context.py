@@ -40,12 +40,10 @@ class Context:
         from poller import logs
         from poller.app.configuration import load_with_warnings
 
-        settings, exposed = load_with_warnings(self.config)
+        settings, risks = load_with_warnings(self.config)
         self.logging(settings.log.level, settings.log.format)
-        for each in exposed if starting else ():
-            logs.get(__name__).warning(
-                "secret_file.exposed", file=str(each.file), mode=each.mode, remedy=each.remedy
-            )
+        for each in risks if starting else ():
+            logs.get(__name__).warning(each.event, file=str(each.file), **each.details)
         return settings
 
     def logging(self, level: str = "info", form: str | None = None) -> None:
@@ -64,4 +62,4 @@ def store_of(settings: Settings) -> closing[Database]:
     """
     from poller.store import Database
 
-    return closing(Database(settings.store.url.get_secret_value()))
+    return closing(Database.configured(settings.store))

@@ -12,29 +12,35 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from poller.durations import format_duration
 from poller.settings.durations import Duration
-from poller.settings.secrets import read_secret_file
+from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import Section, SinkSettings
-from poller.settings.store_url import StoreUrl, default_url, displayed
+from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
 from poller.settings.values import (
+    AccountId,
     ExternalId,
     ExternalIdFile,
     Level,
-    Listen,
     Name,
     Patterns,
-    Region,
+    Regions,
     RoleArn,
+    RoleName,
+    Unit,
     check_external_id,
 )
+from poller.settings.web import WebSettings
 
 _IDLE = timedelta(minutes=2)
 _FULL = timedelta(hours=24)
+_LONGEST_ORGANIZATION = 50
+"""Leaves room for a hyphen and an account's number in a name of 63 characters."""
 
 
 class PollSettings(Section):
@@ -95,19 +101,41 @@ class AwsSettings(Section):
     those who submit jobs."""
 
 
+class OrganizationSettings(Section):
+    """Which accounts of an AWS organization to watch, found by asking it again and again."""
+
+    role_name: RoleName
+    """The role to assume in each account, with its path if it has one: `bedrock-poller-read`."""
+    units: tuple[Unit, ...] = ()
+    """Organizational units, or roots, whose accounts to watch, those of units inside them too. Empty, the
+    default, means the whole organization."""
+    tags: Mapping[str, str] = Field(default={}, json_schema_extra={"default": {}})
+    """Tags that an account must have, all of them; the value `*` stands for any. One call per account."""
+    exclude: tuple[AccountId, ...] = ()
+    """Accounts to leave out, such as the management account, in which such a role is rarely found."""
+    refresh: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=7))
+    """Time between two looks at the organization. If one fails, the accounts stay as they were."""
+    list_role_arn: RoleArn | None = None
+    """A role to assume to list the accounts. Default: none, the credentials found by the SDK are used."""
+
+
 class TargetSettings(Section):
-    """What to watch: job kinds in regions of one account."""
+    """What to watch: job kinds in regions of one account, or of those of an organization."""
 
     name: Name
-    """What events, metrics and logs call this target; unique, 1 to 63 letters, digits, `-` or `_`."""
-    regions: tuple[Region, ...] = ()
+    """What events, metrics and logs call this target; unique, 1 to 63 letters, digits, `-` or `_`. The
+    accounts of an organization are called by it and their number: `org-111111111111`."""
+    regions: Regions = ()
     """AWS regions to watch. Empty, the default, means the SDK's current region (`AWS_REGION` or the
-    profile's)."""
+    profile's). `auto` means all that the SDK knows to have Bedrock in the account's partition; where an
+    account cannot use one, its target counts as unavailable and is asked rarely."""
     kinds: tuple[str, ...] = Field(default=(), min_length=1)
     """Job kinds to watch. The default is all of them."""
     role_arn: RoleArn | None = None
     """A role to assume first, for another account or for least privilege. Default: none, the
     credentials found by the SDK are used as they are."""
+    organization: OrganizationSettings | None = None
+    """The accounts of an AWS organization instead of a single one. Default: none."""
     external_id: ExternalId | None = None
     """The external ID that the role's trust policy asks for; `external_id_file` keeps it out of this file."""
     external_id_file: ExternalIdFile | None = None
@@ -115,10 +143,22 @@ class TargetSettings(Section):
     profile: str | None = Field(default=None, min_length=1)
     """A profile of the SDK's shared configuration files. Default: the SDK's own search for credentials."""
 
+    @field_validator("organization")
+    @classmethod
+    def _names_the_role(
+        cls, value: OrganizationSettings | None, info: ValidationInfo
+    ) -> OrganizationSettings | None:
+        if value is not None and info.data.get("role_arn") is not None:
+            raise ValueError("names the role to assume by role_name; remove role_arn")
+        if value is not None and len(info.data.get("name", "")) > _LONGEST_ORGANIZATION:
+            raise ValueError(f"needs a name of at most {_LONGEST_ORGANIZATION} characters; shorten name")
+        return value
+
     @field_validator("external_id", "external_id_file")
     @classmethod
     def _goes_with_a_role(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("role_arn", value) is None:
+        roles = (info.data.get(key, value) for key in ("role_arn", "organization"))
+        if value is not None and all(role is None for role in roles):
             raise ValueError("is used only to assume a role; set role_arn too, or remove it")
         if info.field_name == "external_id_file" and info.data.get("external_id") is not None:
             raise ValueError("is set, and so is external_id; keep one of them")
@@ -141,14 +181,34 @@ class StoreSettings(Section):
     url: StoreUrl = Field(default_factory=lambda: default_url(os.environ))
     """The database: `sqlite:////absolute/path.db`. Default: a SQLite file `poller.db` in systemd's
     `$STATE_DIRECTORY`, else in `$XDG_STATE_HOME/bedrock-poller`, else in
-    `~/.local/state/bedrock-poller`. A `postgresql://` address needs the extra `postgres`; it is experimental,
-    and several replicas are not supported yet."""
+    `~/.local/state/bedrock-poller`. A `postgresql://` address needs the extra `postgres`; what libpq can be
+    told stands behind it, as in `?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem`."""
+    password_file: SecretFile | None = None
+    """The path of a file with the password for PostgreSQL, instead of one in `url`. Read again for each new
+    connection."""
+    pool_size: int = Field(default=5, ge=1, le=100)
+    """How many connections to PostgreSQL this process has at most; SQLite needs none."""
     retention: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=1))
     """How long delivered events and dead letters are kept. What is still to be delivered is never removed,
     and neither are the rows of jobs: they are how a job that was announced is known not to be new."""
     lease: Duration = Field(default=timedelta(seconds=15), ge=timedelta(seconds=1), le=timedelta(minutes=10))
     """How long a target or a delivery stays with a replica that has fallen silent before another one takes
     it over. Shorter recovers faster and writes more."""
+
+    @field_validator("password_file")
+    @classmethod
+    def _is_for_a_server(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and "url" in info.data:
+            refuse_password(info.data["url"])
+        return value
+
+    def read_password(self) -> str | None:
+        """Return the password from its file as it is now; `None` if there is no such file.
+
+        Raises:
+            ValueError: The file cannot be read any more; the message does not hold its content.
+        """
+        return None if self.password_file is None else read_secret_file(self.password_file)
 
     @property
     def display_url(self) -> str:
@@ -194,24 +254,6 @@ class RouteSettings(Section):
     """What it applies to. Default: everything."""
     sinks: tuple[str, ...] = Field(min_length=1)
     """Names of the sinks that get what matches."""
-
-
-class WebSettings(Section):
-    """The web server: metrics, health, the status page and the API."""
-
-    listen: Listen | None = "127.0.0.1:9477"
-    """`host:port`, an IPv6 address in brackets; port 0 takes a free one, which the log names. `null`
-    for no web server. The default is not reachable from other machines, because the page shows job names."""
-    reload: bool = False
-    """Whether `POST /-/reload` reloads the configuration, as SIGHUP always does. Browsers are refused."""
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Host, without brackets, and port; `None` for no web server."""
-        if self.listen is None:
-            return None
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
 
 
 class LoggingSettings(Section):

@@ -74,14 +74,12 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def read_secret_file(path: str | Path) -> str:
-    """Return what a secret file holds, without the one newline that editors and `echo` leave at its end.
-
-    A relative path starts at the working directory.
+def read_secret_bytes(path: str | Path) -> bytes:
+    """Return what a secret file holds, byte by byte; a relative path starts at the working directory.
 
     Raises:
-        ValueError: The file cannot be read, is empty, holds more than 64 KiB, or is no UTF-8 text. The
-            message names the path, never the content.
+        ValueError: The file cannot be read, or holds more than 64 KiB. The message names the path, never the
+            content.
     """
     path = Path(path)
     try:
@@ -92,6 +90,19 @@ def read_secret_file(path: str | Path) -> str:
         ) from error
     if len(content) > _LARGEST:
         raise ValueError(f"{path} holds more than 64 KiB, which is no secret; check the path")
+    return content
+
+
+def read_secret_file(path: str | Path) -> str:
+    """Return what a secret file holds, without the one newline that editors and `echo` leave at its end.
+
+    A relative path starts at the working directory.
+
+    Raises:
+        ValueError: The file cannot be read, is empty, holds more than 64 KiB, or is no UTF-8 text. The
+            message names the path, never the content.
+    """
+    content = read_secret_bytes(path)
     if b"\0" in content:
         raise ValueError(f"{path} holds a NUL byte, which no secret does; check the path")
     text = content.decode(errors="replace")

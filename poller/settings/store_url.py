@@ -47,6 +47,19 @@ def displayed(url: SecretStr) -> str:
     return make_url(url.get_secret_value()).set(query={}).render_as_string(hide_password=True)
 
 
+def refuse_password(url: SecretStr) -> None:
+    """See that an address leaves the password to a file.
+
+    Raises:
+        ValueError: It names a file, or has a password itself.
+    """
+    parsed = make_url(url.get_secret_value())
+    if parsed.get_backend_name() == "sqlite":
+        raise ValueError("is for PostgreSQL, and url names a SQLite file; remove it")
+    if parsed.password is not None or "password" in parsed.query:
+        raise ValueError("is set, and url has a password as well; keep one of them")
+
+
 def _check(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
     scheme = text.partition("://")[0]

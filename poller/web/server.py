@@ -1,13 +1,14 @@
 """Serves metrics, health, the status page and the API on the daemon's own loop.
 
 Health is asked, not remembered: `/-/healthy` fails when a loop is overdue, which a restart may cure;
-`/-/ready` fails when the store takes no write, which it may not. Everything is read-only.
+`/-/ready` fails when the store takes no write, which it may not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
     from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from poller.settings.web import WebSettings
+    from poller.web.tls import CurrentCertificates
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2
@@ -85,22 +90,30 @@ class WebServer:
         app: The ASGI application.
         host: The address to listen on.
         port: The port; 0 takes a free one.
+        certificates: For HTTPS.
 
     Raises:
         PollerError: The address cannot be listened on.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, certificates: CurrentCertificates | None = None
+    ) -> None:
         self._listener = _listen(host, port)
+        self._certificates = certificates
         self.host = host
         self.port: int = self._listener.getsockname()[1]
         config = uvicorn.Config(
             app,
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
+            # What a stranger writes into X-Forwarded-For is no address to log.
+            proxy_headers=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
+            ssl_context_factory=(lambda _config, _default: certificates) if certificates else None,
         )
         self._server = _Server(config)
 
@@ -108,7 +121,17 @@ class WebServer:
     def url(self) -> str:
         """Where it is."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http{'s' * (self._certificates is not None)}://{host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return ipaddress.ip_address(self._listener.getsockname()[0].partition("%")[0]).is_loopback
+
+    def refresh(self) -> None:
+        """Load the certificates anew if their files have changed."""
+        if self._certificates is not None:
+            self._certificates.refresh()
 
     async def serve(self) -> None:
         """Answer requests until `stop`."""
@@ -120,6 +143,19 @@ class WebServer:
     def stop(self) -> None:
         """Make `serve` return; requests under way get two seconds."""
         self._server.should_exit = True
+
+
+def exposure(server: WebServer, settings: WebSettings) -> str | None:
+    """What those on the network of a server could do, if nothing keeps them from it."""
+    tls, auth = settings.tls, settings.auth
+    if server.is_local:
+        return None
+    if auth is None and (tls is None or tls.client_ca_file is None):
+        changing = " and reload the configuration" if settings.reload else ""
+        return f"whoever reaches it can read job names and events{changing}; set web.auth"
+    if tls is None:
+        return "passwords and tokens can be read on their way; set web.tls"
+    return None
 
 
 class _Server(uvicorn.Server):

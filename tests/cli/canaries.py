@@ -10,6 +10,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
+import trustme
 import yaml
 from pydantic import BaseModel, SecretStr
 
@@ -25,9 +26,15 @@ def _key(word: str) -> str:
     return b64encode(f"CANARY{word}".ljust(32, "x").encode()).decode()
 
 
+AUTHORITY = trustme.CA()
+_CERTIFICATE = AUTHORITY.issue_cert("127.0.0.1")
+_HASH = "$2b$04$CANARYhashCANARYhashCA.{}"
+
 STORE = "store.url"
+STORE_FILE = "store.password_file"
 CANARIES = {
     STORE: "CANARYstoreCANARY",
+    STORE_FILE: "CANARYstorefileCANARY",
     "targets.external_id": "CANARYexternalidCANARY",
     "targets.external_id_file": "CANARYexternalfileCANARY",
     "sinks.webhook.url": "CANARYurlCANARY",
@@ -37,10 +44,14 @@ CANARIES = {
     "sinks.webhook.secret_files": _key("three"),
     "sinks.webhook.headers": "CANARYheaderCANARY",
     "sinks.webhook.header_files": "CANARYheaderfileCANARY",
+    "web.tls.key_file": _CERTIFICATE.private_key_pem.bytes().decode().splitlines()[1],
+    "web.auth.basic_auth_users": _HASH.format("CANARYone".ljust(30, "x")),
+    "web.auth.basic_auth_users_file": _HASH.format("CANARYtwo".ljust(30, "x")),
+    "web.auth.token_file": "CANARYtokenfileCANARY",
 }
 """By the setting it is planted in."""
 
-PUBLIC = frozenset({"sinks.webhook.ca_file"})
+PUBLIC = frozenset({"sinks.webhook.ca_file", "web.tls.cert_file", "web.tls.client_ca_file"})
 """Settings that name a file which is no secret."""
 
 ACCESS_KEY = "CANARYaccesskeyCANARY"
@@ -95,6 +106,8 @@ def planted(folder: Path, receiver: str, **webhook: Any) -> dict[str, Any]:
         path.chmod(0o600)
         return str(path)
 
+    both = _CERTIFICATE.private_key_and_cert_chain_pem.bytes().decode()
+    certificate = file("web.tls.key_file", both)
     role = "arn:aws:iam::{}:role/r"
     return {
         "targets": [
@@ -125,6 +138,14 @@ def planted(folder: Path, receiver: str, **webhook: Any) -> dict[str, Any]:
                 "type": "webhook",
                 "url_file": file("sinks.webhook.url_file", receiver + "/{}"),
                 **webhook,
+            },
+        },
+        "web": {
+            "tls": {"cert_file": certificate, "key_file": certificate},
+            "auth": {
+                "basic_auth_users": {"prometheus": CANARIES["web.auth.basic_auth_users"]},
+                "basic_auth_users_file": file("web.auth.basic_auth_users_file", "grafana:{}"),
+                "token_file": file("web.auth.token_file"),
             },
         },
     }

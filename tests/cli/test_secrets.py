@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -15,9 +18,11 @@ from poller.cli.context import Context
 from poller.simulator import faults
 from tests.cli.canaries import (
     ACCESS_KEY,
+    AUTHORITY,
     CANARIES,
     PUBLIC,
     STORE,
+    STORE_FILE,
     everything,
     planted,
     secret_settings,
@@ -53,6 +58,9 @@ COMMANDS = [
     ["migrate"],
     ["run"],
 ]
+
+
+WEB = [setting for setting in CANARIES if setting.startswith("web.auth.")]
 
 
 @pytest.fixture
@@ -96,12 +104,12 @@ def test_every_canary_is_planted(tmp_path: Path) -> None:
     """In the configuration itself, or in a file that it names."""
     written(tmp_path, planted(tmp_path, "https://h.example"))
     text = " ".join(path.read_text() for path in tmp_path.iterdir())
-    assert set(everything(text)) == set(CANARIES) - {STORE}
+    assert set(everything(text)) == set(CANARIES) - {STORE, STORE_FILE}
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("broken", [False, True], ids=["valid", "invalid"])
-@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("store", ["sqlite", "postgresql", "password file"])
 def test_no_command_tells_a_secret(  # noqa: PLR0917 - fixtures and parameters
     at_work: Shell,
     bedrock: SimulatorServer,
@@ -117,6 +125,9 @@ def test_no_command_tells_a_secret(  # noqa: PLR0917 - fixtures and parameters
     at_work.set(POLL__FIRST_SCAN="emit", AWS__MAX_ATTEMPTS="1")
     if store == "postgresql":
         at_work.set(STORE__URL=f"postgresql://poller:{CANARIES[STORE]}@127.0.0.1:9/none")
+    if store == "password file":
+        path = at_work.write(CANARIES[STORE_FILE], "password")
+        at_work.set(STORE__URL="postgresql://poller@127.0.0.1:9/none", STORE__PASSWORD_FILE=path)
     configuration = planted(at_work.folder, bedrock.url, timeout="1x" if broken else "1s")
     path = written(at_work.folder, configuration)
     simulator.submit_batch(script=[("InProgress", 0)])
@@ -128,6 +139,15 @@ def test_no_command_tells_a_secret(  # noqa: PLR0917 - fixtures and parameters
         assert everything(done.out + done.err) == [], " ".join(command)
     if at_work.store.exists():
         assert everything(at_work.store.read_bytes().decode("latin-1")) == []
+
+
+def _asked(daemon: Daemon, path: str, given: str = f"Bearer {CANARIES['web.auth.token_file']}") -> str:
+    """A page, for somebody who has the token."""
+    trust = ssl.create_default_context()
+    AUTHORITY.configure_trust(trust)
+    request = urllib.request.Request(daemon.url + path, headers={"Authorization": given})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10, context=trust) as answer:  # noqa: S310 - our own
+        return str(answer.read().decode())
 
 
 @pytest.mark.slow
@@ -153,13 +173,18 @@ def test_a_daemon_with_an_echoing_receiver_tells_no_secret(
         daemon.said("poll.failed", 2)
         dead = json.loads(
             eventually(
-                lambda: daemon.get("/api/deliveries?state=dead&limit=1000")
+                lambda: _asked(daemon, "/api/deliveries?state=dead&limit=1000")
             )  # settled with the log line
         )["deliveries"]
-        eventually(lambda: 'state="dead"} 10.0' in daemon.get("/metrics"))
+        eventually(lambda: 'state="dead"} 10.0' in _asked(daemon, "/metrics"))
         pages = [
-            daemon.get(each) for each in ("/", "/metrics", "/api/jobs", "/api/events", "/api/deliveries")
+            _asked(daemon, each) for each in ("/", "/metrics", "/api/jobs", "/api/events", "/api/deliveries")
         ]
+        for setting in WEB:
+            given = f"Bearer {CANARIES[setting]}x"
+            with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+                _asked(daemon, f"/{CANARIES['web.auth.token_file']}", given)
+            pages.append(f"{refused.value.headers} {refused.value.read().decode()}")
         daemon.terminate()
     assert any("[secret]" in each["error"] or "answered 400" in each["error"] for each in dead)
     for what in (daemon.errors, daemon.output, *pages):
@@ -206,4 +231,4 @@ def test_a_crash_tells_no_secret(
     assert "Traceback (most recent call last)" in err
     assert "RuntimeError: lost in" in err
     # This process has no such store.
-    assert set(everything(out + err)) <= {STORE}
+    assert set(everything(out + err)) <= {STORE, STORE_FILE}

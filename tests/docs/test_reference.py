@@ -11,7 +11,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from poller.app.configuration import settings_model
 from poller.envelope import schema as event_schema
-from poller.errors import DeliveryReason
+from poller.errors import DeliveryReason, RefusalReason
 from poller.metrics import ITEM_REASONS, POLL_REASONS, Metrics
 from poller.model import EventType
 from poller.settings.reference import json_schema
@@ -34,7 +34,11 @@ def _settings(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[
     """Every setting as the page writes it, with its schema: `targets[].name`, `sinks.*.url`."""
     if "$ref" in node:
         node = {**SCHEMA["$defs"][node["$ref"].rpartition("/")[2]], **node}
-    if "oneOf" in node:
+    optional = [each for each in node.get("anyOf", ()) if "$ref" in each]
+    if optional:
+        yield path, node
+        yield from _settings(optional[0], path)
+    elif "oneOf" in node:
         for choice in node["oneOf"]:
             yield from _settings(choice, path)
     elif "properties" in node:
@@ -66,6 +70,8 @@ def test_defaults_are_documented(key: str, node: dict[str, Any]) -> None:
         assert written == f"`{json.dumps(default)}`"
     elif isinstance(default, str | int | float):
         assert written == f"`{default}`"
+    elif isinstance(default, list | dict) and not default:
+        assert written == f"`{default}`" or not written.startswith("`")
     elif key != "targets[].regions":
         assert not written.startswith("`")
 
@@ -82,7 +88,7 @@ def test_every_metric_is_documented() -> None:
     assert documented == declared
 
 
-@pytest.mark.parametrize("reasons", [POLL_REASONS, tuple(DeliveryReason), ITEM_REASONS])
+@pytest.mark.parametrize("reasons", [POLL_REASONS, tuple(DeliveryReason), ITEM_REASONS, tuple(RefusalReason)])
 def test_every_reason_is_documented(reasons: tuple[str, ...]) -> None:
     """The page of metrics names each value of a `reason` label."""
     text = METRICS.read_text()

@@ -86,3 +86,45 @@ def test_what_is_shown_of_an_address_has_no_password() -> None:
 def test_sections_can_be_made_without_loading() -> None:
     """In a program, the default address follows the process's environment."""
     assert StoreSettings().url.get_secret_value().startswith("sqlite:///")
+
+
+def test_a_password_comes_from_its_file_as_it_is_now(tmp_path: Path) -> None:
+    """It is read when a connection is made, not when the configuration is."""
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    store = load_file(
+        None,
+        BEDROCK_POLLER_STORE__URL="postgresql://u@h/db",
+        BEDROCK_POLLER_STORE__PASSWORD_FILE=str(file),
+    ).store
+    assert store.read_password() == "first"
+    file.write_text("second\n")
+    assert store.read_password() == "second"
+    file.unlink()
+    with pytest.raises(ValueError, match="cannot read"):
+        store.read_password()
+
+
+def test_without_a_file_there_is_no_password() -> None:
+    """The driver finds its own, or needs none."""
+    assert StoreSettings().read_password() is None
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:////a/b.db", "is for PostgreSQL"),
+        ("postgresql://u:canary-pw@h/db", "keep one of them"),
+        ("postgresql://u@h/db?password=canary-pw", "keep one of them"),
+    ],
+)
+def test_a_password_that_has_no_place_is_refused(tmp_path: Path, url: str, words: str) -> None:
+    """A file that would never be read, or that contradicts the address."""
+    file = tmp_path / "password"
+    file.write_text("canary-pw\n")
+    (problem,) = problems_of(
+        None, BEDROCK_POLLER_STORE__URL=url, BEDROCK_POLLER_STORE__PASSWORD_FILE=str(file)
+    )
+    assert problem.where == "store.password_file"
+    assert words in problem.what
+    assert "canary-pw" not in str(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sqlite3
@@ -21,13 +22,19 @@ from poller.model import Target
 from poller.progress import Progress
 from poller.store import Database
 from poller.web import Health, WebServer
+from poller.web.auth import Guard
 from poller.web.server import application
+from poller.web.tls import CurrentCertificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from starlette.routing import Route
+    from starlette.types import ASGIApp
+
+    from poller.settings.web import AuthSettings, TlsSettings
 
 
 @dataclass
@@ -48,33 +55,49 @@ class Site:
     now: float = 0.0
     started: bool = True
     further: list[Route] = field(default_factory=list)
+    auth: AuthSettings | None = None
+    tls: TlsSettings | None = None
+    trust: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(lambda: self.now)
+
+    @contextlib.asynccontextmanager
+    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[WebServer]:
+        """A server that runs as long as the block."""
+        health = Health(self.progress.overdue, self.database.probe, lambda: self.started)
+        app: ASGIApp = application(self.metrics.registry, health, self.further)
+        if self.auth is not None:
+            app = Guard(app, self.auth, self.metrics, lambda: self.now)
+        certificates = CurrentCertificates(self.tls, self.metrics) if self.tls else None
+        server = WebServer(app, host, 0, certificates)
+        serving = asyncio.create_task(server.serve())
+        try:
+            yield server
+        finally:
+            server.stop()
+            await serving
 
     def ask(self, *paths: str, method: str = "GET", host: str = "127.0.0.1", **headers: str) -> list[Answer]:
         """Serve, request each path in turn, and stop."""
 
         async def main() -> list[Answer]:
-            health = Health(self.progress.overdue, self.database.probe, lambda: self.started)
-            server = WebServer(application(self.metrics.registry, health, self.further), host, 0)
-            serving = asyncio.create_task(server.serve())
-            try:
+            async with self.serving(host) as server:
                 return [
-                    await asyncio.to_thread(request, server.url + path, method, headers) for path in paths
+                    await asyncio.to_thread(request, server.url + path, method, headers, self.trust)
+                    for path in paths
                 ]
-            finally:
-                server.stop()
-                await serving
 
         return asyncio.run(main())
 
 
-def request(url: str, method: str, headers: dict[str, str]) -> Answer:
+def request(
+    url: str, method: str = "GET", headers: dict[str, str] | None = None, trust: ssl.SSLContext | None = None
+) -> Answer:
     """One request."""
-    asked = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310 - loopback
+    asked = urllib.request.Request(url, method=method, headers=headers or {})  # noqa: S310 - loopback
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(asked, timeout=10, context=trust) as answer:  # noqa: S310 - the same
             return Answer(answer.status, dict(answer.headers), answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:
@@ -84,7 +107,7 @@ def request(url: str, method: str, headers: dict[str, str]) -> Answer:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site with an empty store that does not wait long for a lock."""
-    monkeypatch.setattr("poller.store.database._BUSY_SECONDS", 0)
+    monkeypatch.setattr("poller.store.dialects._BUSY_SECONDS", 0)
     database = Database(f"sqlite:///{tmp_path}/poller.db")
     database.prepare()
     database.migrate()

@@ -1,0 +1,107 @@
+"""The settings of the web server: where it listens, its certificates, and who may use it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from poller.settings.certificates import CertificateFile, load_pair
+from poller.settings.passwords import PasswordHash, TokensFile, UserName, UsersFile, read_tokens, read_users
+from poller.settings.secrets import read_secret_bytes
+from poller.settings.sinks import Section
+from poller.settings.values import Listen
+
+
+class TlsSettings(Section):
+    """Certificates of the web server. They are read again when the files change, and at a reload."""
+
+    cert_file: CertificateFile
+    """The certificate and those that link it to its authority, in PEM form, its own first."""
+    key_file: Path
+    """The certificate's key, in PEM form, without a password."""
+    client_ca_file: CertificateFile | None = None
+    """If given, only clients with a certificate of these authorities get in, at any path."""
+
+    @field_validator("key_file")
+    @classmethod
+    def _belongs_to_the_certificate(cls, path: Path, info: ValidationInfo) -> Path:
+        cert_file = info.data.get("cert_file")
+        if cert_file is None:
+            read_secret_bytes(path)
+        else:
+            load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert_file, path)
+        return path
+
+
+class AuthSettings(Section):
+    """Who may use the web server; any of these lets in. Health endpoints are open to everybody."""
+
+    basic_auth_users: Mapping[UserName, PasswordHash] = Field(default={})
+    """Users with their bcrypt hashes, as `htpasswd -nB NAME` prints them."""
+    basic_auth_users_file: UsersFile | None = None
+    """A file of users, as `htpasswd -B` writes it; read again at each use."""
+    token_file: TokensFile | None = None
+    """A file of bearer tokens, one a line; read again at each use."""
+
+    @model_validator(mode="after")
+    def _lets_somebody_in(self) -> AuthSettings:
+        if not (self.basic_auth_users or self.basic_auth_users_file or self.token_file):
+            raise ValueError("lets nobody in; set basic_auth_users, basic_auth_users_file or token_file")
+        return self
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The ways to authenticate that are configured: `Basic`, `Bearer`."""
+        basic = bool(self.basic_auth_users or self.basic_auth_users_file)
+        return ("Basic",) * basic + ("Bearer",) * (self.token_file is not None)
+
+    def read_users(self) -> dict[str, str]:
+        """The hash of each user, those of the file as it is now; those of the configuration go before them.
+
+        Raises:
+            ValueError: The file cannot be used any more.
+        """
+        users = read_users(self.basic_auth_users_file) if self.basic_auth_users_file else {}
+        return users | {name: each.get_secret_value() for name, each in self.basic_auth_users.items()}
+
+    def read_tokens(self) -> list[str]:
+        """The tokens, of the file as it is now.
+
+        Raises:
+            ValueError: The file cannot be used any more.
+        """
+        return read_tokens(self.token_file) if self.token_file else []
+
+
+class WebSettings(Section):
+    """The web server: metrics, health, the status page and the API."""
+
+    listen: Listen | None = "127.0.0.1:9477"
+    """`host:port`, an IPv6 address in brackets; port 0 takes a free one, which the log names. `null`
+    for no web server. The default is not reachable from other machines, because the page shows job names."""
+    reload: bool = False
+    """Whether `POST /-/reload` reloads the configuration, as SIGHUP always does. Browsers are refused."""
+    tls: TlsSettings | None = None
+    """HTTPS instead of HTTP, from TLS 1.2 on. Default: HTTP."""
+    auth: AuthSettings | None = None
+    """Who may use it. Default: whoever reaches it."""
+
+    @field_validator("tls", "auth", mode="before")
+    @classmethod
+    def _not_emptied(cls, value: Any) -> Any:
+        # Whoever turns every line below the key into a comment would not expect the doors to be open.
+        if value is None:
+            raise ValueError("is empty")
+        return value
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host, without brackets, and port; `None` for no web server."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
