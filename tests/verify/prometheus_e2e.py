@@ -34,7 +34,11 @@ SHORTER = 150
 _CALM_SECONDS = 10.0
 _FAULT_SECONDS = 45.0
 _END_SECONDS = 15.0
-_UNPROVOKED = {"BedrockPollerDeadLettersRemoved": "what is past its retention is removed once an hour"}
+_UNPROVOKED = {
+    "BedrockPollerDeadLettersRemoved": "what is past its retention is removed once an hour",
+    "BedrockPollerCertificateExpires": "nobody here has a certificate",
+    "BedrockPollerOrganizationFailed": "nobody here watches an organization",
+}
 _FOLLOWS = {("BedrockPollerPollsFailing", "blind")}
 """What a fault with another alert brings along: a daemon that may see nothing has failing polls as well."""
 
