@@ -198,15 +198,62 @@ def iam_policy(
         bool,
         typer.Option("--member", help="The policy of the roles to be assumed, not of the daemon itself."),
     ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="The trust policy of those roles; needs `--principal`."),
+    ] = False,
+    organization: Annotated[
+        bool,
+        typer.Option("--organization", help="That of the roles that list an organization's accounts."),
+    ] = False,
+    principal: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="With `--trust`: the role or user that the daemon runs as."),
+    ] = None,
+    external_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With `--trust`: the external ID to print. The configured one never is; a placeholder "
+            "stands in its place.",
+        ),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="The account of the daemon's own credentials; with `--member` or `--trust`, only the roles "
+            "in this account.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The policy for the credentials of this profile's targets."),
+    ] = None,
+    kms_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARN", help="A key that encrypts a topic of a sink; may be repeated."),
+    ] = None,
 ) -> None:
     """Print the least IAM policy that the configuration needs.
 
-    Read-only for Bedrock. Targets with a role need two: the daemon's own policy, which lets it assume the
-    roles, and with `--member` the one that each role needs.
+    Read-only for Bedrock. Targets with a role need three documents: the daemon's own policy, which lets it
+    assume the roles; with `--member` the policy of the roles; and with `--trust` who may assume them. What
+    does not fit into JSON is a note on standard error.
     """
-    from poller.cli.configuring import print_policy
+    from poller.cli.configuring import Asked, print_policy
 
-    print_policy(context_of(context), member=member)
+    asked = Asked(
+        member=member,
+        trust=trust,
+        organization=organization,
+        account=account,
+        profile=profile,
+        kms_keys=tuple(kms_key or ()),
+        principal=principal,
+        external_id=external_id,
+    )
+    print_policy(context_of(context), asked)
 
 
 @_app.command()
@@ -215,6 +262,34 @@ def migrate(context: typer.Context) -> None:
     from poller.cli.operate import run_migration
 
     run_migration(context_of(context))
+
+
+@_app.command("migrate-store")
+def migrate_store(
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="URL", help="The store to copy: `sqlite:////var/lib/…/poller.db`."),
+    ],
+    target: Annotated[
+        str, typer.Option("--to", metavar="URL", help="An empty one: `postgresql://user@host/database`.")
+    ],
+    source_password: Annotated[
+        Path | None, typer.Option("--from-password-file", help="A file with the password for the one.")
+    ] = None,
+    target_password: Annotated[
+        Path | None, typer.Option("--to-password-file", help="A file with the password for the other.")
+    ] = None,
+) -> None:
+    """Copy a store into another one: from SQLite to PostgreSQL, or back.
+
+    Stop the daemon first: what it records during the copy is not in it. Everything is copied in one
+    transaction, and counted and checked against the source; the source stays as it was. Deliveries go on from
+    the copy with the same ids. Both need this version's schema; `migrate` brings the source up to it.
+    """
+    from poller.cli.operate import copy_store
+
+    files = {source: source_password, target: target_password}
+    copy_store(source, target, {url: file for url, file in files.items() if file is not None})
 
 
 @_app.command()

@@ -1,4 +1,4 @@
-"""`check-config`, `schema` and `iam-policy`."""
+"""`check-config` and `schema`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,6 @@ sinks:
   ops: {type: webhoook, url: "https://example.com"}
 routes:
   - {sinks: [nowhere]}
-"""
-
-FLEET = """\
-targets:
-  - {name: own, regions: [us-east-1, eu-west-1], kinds: [async_invoke]}
-  - {name: prod, regions: [us-gov-west-1], role_arn: "arn:aws:iam::111111111111:role/reader"}
-  - {name: test, regions: [eu-west-1], role_arn: "arn:aws:iam::222222222222:role/reader",
-     kinds: [model_invocation_job]}
-sinks:
-  audit: {type: log}
-  topic: {type: sns, topic_arn: "arn:aws:sns:eu-west-1:111111111111:bedrock-jobs"}
 """
 
 
@@ -138,49 +127,3 @@ def test_the_events_have_a_schema(at_work: Shell, simulator: Simulator) -> None:
     for event in [*events, json.loads(sample_event("audit", datetime.now(UTC)).body)]:
         validator.validate(event)
     assert not validator.is_valid({**events[0], "specversion": "2.0"})
-
-
-def statements(text: str) -> dict[str, Any]:
-    """The statements of a policy by what they allow; there is nothing else in it."""
-    policy = json.loads(text)
-    assert policy["Version"] == "2012-10-17"
-    found = {}
-    for statement in policy["Statement"]:
-        assert statement["Effect"] == "Allow"
-        assert statement["Sid"].isalnum()
-        found[" ".join(statement["Action"])] = statement["Resource"]
-    return found
-
-
-def test_the_policy_of_the_daemon(shell: Shell) -> None:
-    """It may read its own account's jobs, assume the other roles, and publish; nothing more."""
-    assert statements(shell("iam-policy", "--config", shell.write(FLEET)).out) == {
-        "bedrock:ListAsyncInvokes": ["*"],
-        "bedrock:GetAsyncInvoke": [
-            "arn:aws:bedrock:eu-west-1:*:async-invoke/*",
-            "arn:aws:bedrock:us-east-1:*:async-invoke/*",
-        ],
-        "sts:AssumeRole": ["arn:aws:iam::111111111111:role/reader", "arn:aws:iam::222222222222:role/reader"],
-        "sns:Publish": ["arn:aws:sns:eu-west-1:111111111111:bedrock-jobs"],
-    }
-
-
-def test_the_policy_of_the_roles(shell: Shell) -> None:
-    """With `--member` it is what the assumed roles need: their accounts' jobs, in each partition."""
-    found = statements(shell("iam-policy", "--member", "--config", shell.write(FLEET)).out)
-    assert found["bedrock:ListAsyncInvokes bedrock:ListModelInvocationJobs"] == ["*"]
-    gets = found["bedrock:GetModelInvocationJob"]
-    assert "arn:aws-us-gov:bedrock:us-gov-west-1:111111111111:model-invocation-job/*" in gets
-    assert "arn:aws:bedrock:eu-west-1:222222222222:model-invocation-job/*" in gets
-    assert not any(action.startswith(("sts:", "sns:")) for action in found)
-
-
-def test_the_policy_without_roles(shell: Shell) -> None:
-    """The defaults need no role to be assumed, and no role needs anything."""
-    found = statements(shell("iam-policy").out)
-    assert found.keys() == {
-        "bedrock:ListAsyncInvokes bedrock:ListModelInvocationJobs",
-        "bedrock:GetAsyncInvoke",
-        "bedrock:GetModelInvocationJob",
-    }
-    assert statements(shell("iam-policy", "--member").out) == {}
