@@ -106,6 +106,11 @@ manifests: $(VENV)/.verify ## generate deploy/kubernetes and the chart's copies 
 prometheus-e2e: $(VENV)/.dev ## daemons, a real Prometheus and faults: does each alert fire, has each panel data
 	@$(BIN)/python -m tests.verify.prometheus_e2e
 
+.PHONY: docs
+docs: $(VENV)/.dev ## write what is generated of the docs: the words of docs/configuration.md, config/schema.json
+	@$(BIN)/python -m tests.docs.generate
+	@$(BIN)/bedrock-poller schema > config/schema.json
+
 .PHONY: format
 format: $(VENV)/.dev ## format and fix what can be fixed
 	@$(BIN)/ruff format $(SOURCES)

@@ -52,7 +52,7 @@ class HttpSettings(SinkSettings):
     url: SecretStr | None = None
     """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
     url_file: Path | None = None
-    """A file that holds the URL instead. It is read once, when the program starts."""
+    """A file that holds the URL instead. It is read when the program starts or reloads."""
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Further request headers, such as `authorization`."""
     header_files: dict[str, Path] = Field(default_factory=dict)

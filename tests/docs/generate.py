@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 SCHEMA = json_schema(settings_model())
+_OWN_WORDS = "sinks.*.type"
+"""Each type of sink says of itself which one it is; the page names them all."""
 _ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<default>.*?) \| .* \|")
 
 
@@ -54,7 +56,7 @@ def generated(page: str) -> str:
 
     def write(row: re.Match[str]) -> str:
         meaning = meanings.get(row["key"])
-        if not meaning:
+        if not meaning or row["key"] == _OWN_WORDS:
             return row[0]
         return (
             f"| `{row['key']}` | {row['default']} | {' '.join(meaning.split()).replace('|', chr(92) + '|')} |"

@@ -4,62 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from poller.app.configuration import settings_model
 from poller.envelope import schema as event_schema
 from poller.errors import DeliveryReason, RefusalReason
 from poller.metrics import ITEM_REASONS, POLL_REASONS, Metrics
 from poller.model import EventType
-from poller.settings.reference import json_schema
 from poller.sinks import registry
 from poller.web.api import SELECTABLE
+from tests.docs.generate import CONFIGURATION, SCHEMA, generated, settings
 from tests.docs.pages import ROOT, first_column, row
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 DOCS = ROOT / "docs"
-CONFIGURATION = DOCS / "configuration.md"
 EVENTS = DOCS / "events.md"
 METRICS = DOCS / "metrics.md"
 OPERATIONS = DOCS / "operations.md"
-SCHEMA = json_schema(settings_model())
-
-
-def _settings(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every setting as the page writes it, with its schema: `targets[].name`, `sinks.*.url`."""
-    if "$ref" in node:
-        node = {**SCHEMA["$defs"][node["$ref"].rpartition("/")[2]], **node}
-    optional = [each for each in node.get("anyOf", ()) if "$ref" in each]
-    if optional:
-        yield path, node
-        yield from _settings(optional[0], path)
-    elif "oneOf" in node:
-        for choice in node["oneOf"]:
-            yield from _settings(choice, path)
-    elif "properties" in node:
-        if path.endswith(".match"):
-            yield path, node
-        for name, child in node["properties"].items():
-            yield from _settings(child, f"{path}.{name}" if path else name)
-    elif "$ref" in node.get("items", {}):
-        yield from _settings(node["items"], f"{path}[]")
-    elif isinstance(node.get("additionalProperties"), dict) and path == "sinks":
-        yield from _settings(node["additionalProperties"], "sinks.*")
-    else:
-        yield path, node
 
 
 def test_every_setting_is_documented() -> None:
     """The configuration page has a row for each key of the schema, and for no other."""
-    assert set(first_column(CONFIGURATION)) == {path for path, _ in _settings(SCHEMA)}
+    assert set(first_column(CONFIGURATION)) == {path for path, _ in settings(SCHEMA)}
 
 
-@pytest.mark.parametrize(("key", "node"), sorted(dict(_settings(SCHEMA)).items()))
+def test_meanings_are_those_of_the_program() -> None:
+    """What the configuration page says of a setting is its docstring; `make docs` writes it."""
+    assert CONFIGURATION.read_text() == generated(CONFIGURATION.read_text())
+
+
+@pytest.mark.parametrize(("key", "node"), sorted(dict(settings(SCHEMA)).items()))
 def test_defaults_are_documented(key: str, node: dict[str, Any]) -> None:
     """The configuration page gives the default that the schema gives."""
     default = node.get("default")
