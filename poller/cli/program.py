@@ -11,7 +11,8 @@ import typer
 
 from poller.cli.context import Context
 from poller.cli.deliveries import deliveries
-from poller.cli.options import LimitOption, Output, OutputOption, context_of
+from poller.cli.looking import events, jobs, targets
+from poller.cli.options import context_of
 from poller.cli.options import duration as duration_
 from poller.cli.version import LINE
 
@@ -51,12 +52,9 @@ _app = typer.Typer(
 _sinks = typer.Typer(
     no_args_is_help=True, help="Look at the configured sinks, test them, resume a parked one."
 )
-_targets = typer.Typer(no_args_is_help=True, help="Look at what is polled, and when it was last seen whole.")
-_jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of the snapshot.")
-_events = typer.Typer(no_args_is_help=True, help="Look at what happened.")
-_app.add_typer(_targets, name="targets")
-_app.add_typer(_jobs, name="jobs")
-_app.add_typer(_events, name="events")
+_app.add_typer(targets, name="targets")
+_app.add_typer(jobs, name="jobs")
+_app.add_typer(events, name="events")
 _app.add_typer(deliveries, name="deliveries")
 _app.add_typer(_sinks, name="sinks")
 
@@ -346,72 +344,6 @@ def sinks_unpark(
     from poller.cli.sinking import unpark_sink
 
     raise typer.Exit(unpark_sink(context_of(context), name))
-
-
-@_targets.command("list")
-def targets_list(
-    context: typer.Context, output: OutputOption = Output.TABLE, limit: LimitOption = 1000
-) -> None:
-    """List the targets that were ever polled from this store."""
-    from poller.cli.browsing import list_rows
-
-    list_rows(context_of(context), "targets", output=output, limit=limit, equal={})
-
-
-@_targets.command("show")
-def targets_show(
-    context: typer.Context, key: Annotated[str, typer.Argument(help="`name/region/kind`.")]
-) -> None:
-    """Show one target as JSON."""
-    from poller.cli.browsing import show_row
-
-    show_row(context_of(context), "targets", key)
-
-
-@_jobs.command("list")
-def jobs_list(
-    context: typer.Context,
-    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
-    region: Annotated[str | None, typer.Option(help="Only this region.")] = None,
-    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
-    output: OutputOption = Output.TABLE,
-    limit: LimitOption = 100,
-) -> None:
-    """List jobs, the newest submission first."""
-    from poller.cli.browsing import list_rows
-
-    equal = {"kind": kind, "status": status, "region": region, "account_id": account}
-    list_rows(context_of(context), "jobs", output=output, limit=limit, equal=equal)
-
-
-@_jobs.command("show")
-def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help="The job's ARN.")]) -> None:
-    """Show one job as JSON."""
-    from poller.cli.browsing import show_row
-
-    show_row(context_of(context), "jobs", key)
-
-
-@_events.command("list")
-def events_list(
-    context: typer.Context,
-    job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
-    output: OutputOption = Output.TABLE,
-    limit: LimitOption = 100,
-) -> None:
-    """List events, the newest first."""
-    from poller.cli.browsing import list_rows
-
-    list_rows(context_of(context), "events", output=output, limit=limit, equal={"job_arn": job})
-
-
-@_events.command("show")
-def events_show(context: typer.Context, key: Annotated[str, typer.Argument(help="The event's id.")]) -> None:
-    """Show one event as JSON, with its envelope."""
-    from poller.cli.browsing import show_row
-
-    show_row(context_of(context), "events", key)
 
 
 program = typer.main.get_command(_app)
