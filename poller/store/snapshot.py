@@ -7,23 +7,31 @@ One transaction holds what was seen and the deliveries that it owes.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from poller.errors import LeaseLostError
-from poller.kinds import KINDS
 from poller.model import Job, Known, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.database import Bulk
 from poller.store.dialects import by_bytes
 from poller.store.outbox import Enqueue
+from poller.store.rows import (
+    COLUMNS,
+    COUNTED,
+    COUNTED_BY,
+    PLACE,
+    RECALL,
+    RECORD_STATES,
+    known_of,
+    rank_of,
+    row_of,
+)
 from poller.store.tables import from_micros, job_counts, jobs, targets, to_micros
 
 if TYPE_CHECKING:
@@ -90,9 +98,9 @@ class Snapshot:
         self._lease = lease
         self._renewed: dict[str, float] = {}
         insert = database.insert(jobs)
-        changing = {name: insert.excluded[name] for name in _COLUMNS if name not in {"arn", "target_id"}}
+        changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
         upsert = insert.on_conflict_do_update(index_elements=[jobs.c.arn], set_=changing)
-        self._upsert = Bulk(database.engine, upsert, _COLUMNS)
+        self._upsert = Bulk(database.engine, upsert, COLUMNS)
         count = database.insert(job_counts)
         sums = {"jobs": job_counts.c.jobs + count.excluded.jobs}
         added = count.on_conflict_do_update(index_elements=list(job_counts.primary_key), set_=sums)
@@ -219,17 +227,17 @@ class Snapshot:
         ended: dict[str, str] = {}
         others: dict[str, Known] = {}
         with self._database.read() as connection:
-            for row in connection.execute(_RECALL, {"arns": arns}):
+            for row in connection.execute(RECALL, {"arns": arns}):
                 if row.terminal and not row.gone:
                     ended[row.arn] = row.status
                 else:
-                    others[row.arn] = _known(row)
+                    others[row.arn] = known_of(row)
         return ended, others
 
     def known(self, arns: Collection[str]) -> dict[str, Known]:
         """The rows of these jobs, by ARN; those never seen are absent."""
         with self._database.read() as connection:
-            return {row.arn: _known(row) for row in connection.execute(_RECALL, {"arns": list(arns)})}
+            return {row.arn: known_of(row) for row in connection.execute(RECALL, {"arns": list(arns)})}
 
     def remembered(self, arn: str) -> Job:
         """The last observation of a job that has a row, without the service's own JSON."""
@@ -242,7 +250,7 @@ class Snapshot:
             account_id=row.account_id,
             region=row.region,
             status=row.status,
-            rank=_rank(row),
+            rank=rank_of(row),
             terminal=row.terminal,
             outcome=Outcome(row.outcome) if row.outcome else None,
             name=row.name,
@@ -307,7 +315,7 @@ class Snapshot:
         Raises:
             LeaseLostError: Somebody else has claimed the target since; nothing was written.
         """
-        rows = [_row(claim.target, observation.change) for observation in observations]
+        rows = [row_of(claim.target, observation.change) for observation in observations]
         owed = [(item.event, item.sinks) for item in observations if item.event is not None]
 
         def transaction(connection: sa.Connection) -> None:
@@ -324,15 +332,15 @@ class Snapshot:
         if not rows:
             return
         # Another target may show the same jobs, and what its poll replaces has to be known.
-        for place in sorted({"/".join(row[key] for key in _PLACE) for row in rows}):
+        for place in sorted({"/".join(row[key] for key in PLACE) for row in rows}):
             self._database.exclude(connection, f"jobs of {place}")
-        counts = Counter(tuple(row[key] for key in _COUNTED_BY) for row in rows if not row["gone"])
-        for *key, count in connection.execute(_COUNTED, {"arns": [row["arn"] for row in rows]}):
+        counts = Counter(tuple(row[key] for key in COUNTED_BY) for row in rows if not row["gone"])
+        for *key, count in connection.execute(COUNTED, {"arns": [row["arn"] for row in rows]}):
             counts[tuple(key)] -= count
         # In one order, here and below, so that two transactions cannot wait for each other.
         self._upsert.run(connection, sorted(rows, key=itemgetter("arn")))
         moved = sorted((key, count) for key, count in counts.items() if count)
-        names = (*_COUNTED_BY, "jobs")
+        names = (*COUNTED_BY, "jobs")
         self._recount.run(connection, [dict(zip(names, (*key, count), strict=True)) for key, count in moved])
 
     def mark_missed(self, claim: Claim, arns: Collection[str]) -> dict[str, int]:
@@ -401,73 +409,5 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
-_PLACE = ("account_id", "region", "kind")
-_COUNTED_BY = (*_PLACE, "status")
-_KEYS = tuple(jobs.c[name] for name in _COUNTED_BY)
-_COUNTED = (
-    sa.select(*_KEYS, sa.func.count())
-    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
-    .group_by(*_KEYS)
-)
-_RECALL = sa.select(
-    jobs.c.arn,
-    jobs.c.kind,
-    jobs.c.status,
-    jobs.c.terminal,
-    jobs.c.modified_at,
-    jobs.c.entries,
-    jobs.c.gone,
-).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
-RECORD_STATES = ("total", "processed", "succeeded", "failed")
-_COLUMNS = tuple(column.name for column in jobs.columns)
-
-
 def _claim(target: Target, row: Any) -> Claim:
     return Claim(target, row.epoch, row.baselined, from_micros(row.high_water), row.full_scan_age)
-
-
-def _rank(row: Any) -> int | None:
-    kind = KINDS.get(row.kind)
-    return kind.ranks.get(row.status) if kind else None
-
-
-def _known(row: Any) -> Known:
-    return Known(
-        arn=row.arn,
-        status=row.status,
-        rank=_rank(row),
-        terminal=row.terminal,
-        modified_at=from_micros(row.modified_at),
-        entries=json.loads(row.entries),
-        gone=row.gone,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _entries(counts: tuple[tuple[str, int], ...]) -> str:
-    """As JSON; most jobs have one of a few histories."""
-    return json.dumps(dict(counts))
-
-
-def _row(target: Target, change: Change) -> dict[str, Any]:
-    job = change.job
-    records = job.records
-    return {
-        "arn": job.arn,
-        "target_id": target.id,
-        "kind": job.kind,
-        "account_id": job.account_id,
-        "region": job.region,
-        "status": job.status,
-        "terminal": job.terminal,
-        "outcome": job.outcome,
-        "name": job.name,
-        "model_id": job.model_id,
-        "submitted_at": to_micros(job.submitted_at),
-        "modified_at": to_micros(job.modified_at),
-        "ended_at": to_micros(job.ended_at),
-        "entries": _entries(tuple(change.entries.items())),
-        "gone": change.gone,
-        "missed": 0,
-        **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},
-    }

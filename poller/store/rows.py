@@ -1,0 +1,86 @@
+"""Rows of jobs: what is asked of them again and again, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from poller.kinds import KINDS
+from poller.model import Known
+from poller.store.tables import from_micros, jobs, to_micros
+
+if TYPE_CHECKING:
+    from poller.model import Change, Target
+
+PLACE = ("account_id", "region", "kind")
+COUNTED_BY = (*PLACE, "status")
+_KEYS = tuple(jobs.c[name] for name in COUNTED_BY)
+COUNTED = (
+    sa.select(*_KEYS, sa.func.count())
+    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
+    .group_by(*_KEYS)
+)
+RECALL = sa.select(
+    jobs.c.arn,
+    jobs.c.kind,
+    jobs.c.status,
+    jobs.c.terminal,
+    jobs.c.modified_at,
+    jobs.c.entries,
+    jobs.c.gone,
+).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
+RECORD_STATES = ("total", "processed", "succeeded", "failed")
+COLUMNS = tuple(column.name for column in jobs.columns)
+
+
+def rank_of(row: Any) -> int | None:
+    """How far along the life cycle a row's status is; `None` where nobody declared that."""
+    kind = KINDS.get(row.kind)
+    return kind.ranks.get(row.status) if kind else None
+
+
+def known_of(row: Any) -> Known:
+    """What is remembered of a job, of a row of `RECALL`."""
+    return Known(
+        arn=row.arn,
+        status=row.status,
+        rank=rank_of(row),
+        terminal=row.terminal,
+        modified_at=from_micros(row.modified_at),
+        entries=json.loads(row.entries),
+        gone=row.gone,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _entries(counts: tuple[tuple[str, int], ...]) -> str:
+    """As JSON; most jobs have one of a few histories."""
+    return json.dumps(dict(counts))
+
+
+def row_of(target: Target, change: Change) -> dict[str, Any]:
+    """The row that a change makes; its keys are `COLUMNS`."""
+    job = change.job
+    records = job.records
+    return {
+        "arn": job.arn,
+        "target_id": target.id,
+        "kind": job.kind,
+        "account_id": job.account_id,
+        "region": job.region,
+        "status": job.status,
+        "terminal": job.terminal,
+        "outcome": job.outcome,
+        "name": job.name,
+        "model_id": job.model_id,
+        "submitted_at": to_micros(job.submitted_at),
+        "modified_at": to_micros(job.modified_at),
+        "ended_at": to_micros(job.ended_at),
+        "entries": _entries(tuple(change.entries.items())),
+        "gone": change.gone,
+        "missed": 0,
+        **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},
+    }
