@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poller.app.parts import Parts
     from poller.model import Target
     from poller.polling import Ledger, Report
+    from poller.settings.schema import StoreSettings
     from poller.store import Observation
 
 _log = logs.get(__name__)
@@ -106,15 +107,15 @@ def _pending(parts: Parts) -> dict[str, int]:
     return {sink: owed.states["pending"] for sink, owed in backlog.items() if owed.states.get("pending")}
 
 
-def rehearsal_database(url: str) -> Database:
+def rehearsal_database(settings: StoreSettings) -> Database:
     """The store for a dry run: the real one to read from, or an empty one in memory if there is none yet.
 
     Raises:
         StoreError: The store exists and cannot be read, or its schema is not this program's.
     """
-    database = Database(url)
+    database = Database.configured(settings)
     try:
-        if database.exists():
+        if database.exists() and database.revision() is not None:
             database.require()
             return database
     except StoreError:

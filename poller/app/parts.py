@@ -47,7 +47,7 @@ class Core:
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.metrics = Metrics()
         self.progress = Progress(patience=settings.health.patience.total_seconds())
-        self.database = database or Database(settings.store.url.get_secret_value())
+        self.database = database or Database.configured(settings.store)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.snapshot = Snapshot(self.database, owner=owner, lease=settings.store.lease.total_seconds())
         self.outbox = Outbox(self.database)

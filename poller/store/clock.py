@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
-_FALL_SECONDS = 60.0
+FALL_SECONDS = 60.0
 """How far the database's clock may fall back without a delivery being tried the earlier for it."""
 
 
@@ -39,4 +39,4 @@ class ClockWatch:
     def fell_back(self, name: str, now: float) -> bool:
         """Whether the clock shows less than when something was written; so it may be at a first look."""
         before = self._offsets.get(name)
-        return before is None or now - time.monotonic() < before - _FALL_SECONDS
+        return before is None or now - time.monotonic() < before - FALL_SECONDS

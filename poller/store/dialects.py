@@ -214,10 +214,10 @@ class Postgresql(Backend):
         "tcp_user_timeout": 30_000,
     }
     # One message, so that the settings cost nothing. The last of them gets rid of a replica that stands still
-    # in the middle of a transaction, with its locks.
+    # in the middle of a transaction, with its locks: sooner than a lease ends, or it would last longer.
     _BEGIN = (
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '10s';"
-        " SET LOCAL statement_timeout = '5min'; SET LOCAL idle_in_transaction_session_timeout = '30s'"
+        " SET LOCAL statement_timeout = '5min'; SET LOCAL idle_in_transaction_session_timeout = '10s'"
     )
     _TRANSIENT = frozenset(
         {

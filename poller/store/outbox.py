@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.model import Delivery, Event, storable
+from poller.store.clock import FALL_SECONDS
 from poller.store.database import Bulk
 from poller.store.queue import (
     BACKLOG,
@@ -246,7 +247,9 @@ class Outbox:
             deliveries.c.head,
             now < READY,
         ]
-        leased = sa.update(deliveries).where(*later, deliveries.c.lease_until > now + lease)
+        # Not one that another replica has just taken, by a clock that has gone on since, or for longer.
+        absurd = deliveries.c.lease_until > now + lease + FALL_SECONDS
+        leased = sa.update(deliveries).where(*later, absurd)
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
         if not self._clock.is_known(sink):
