@@ -14,6 +14,7 @@ TEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 SBOM_ARGS ?=
+SCALE_ARGS ?=
 SWEEP_ARGS ?= --stride 7
 VERIFY_ARGS ?=
 SOURCES := poller tests benchmarks
@@ -82,9 +83,17 @@ sbom: $(VENV)/.verify ## the software bill of materials in CycloneDX (SBOM_ARGS=
 bench: $(VENV)/.dev ## measure speed against rivals, half an hour or more (BENCH_ARGS="--only scans")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.dev ## thousands of targets on 1, 2 and 4 replicas, half an hour (SCALE_ARGS="--targets 1000")
+	@$(BIN)/python -m benchmarks.scale --output benchmarks/SCALE.md $(SCALE_ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.dev ## a random storm against the daemon (CHAOS_ARGS="--for 10m --seed 7")
 	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
+
+.PHONY: chaos-replicas
+chaos-replicas: $(VENV)/.dev ## the same against several replicas on PostgreSQL (CHAOS_ARGS="--for 10m --seed 7")
+	@$(BIN)/python -m tests.chaos.replicas $(CHAOS_ARGS)
 
 .PHONY: faults
 faults: $(VENV)/.dev ## inject every fault of docs/faults.md, and print what became of each

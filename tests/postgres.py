@@ -52,10 +52,9 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
     "shared_buffers": "32MB",
-    # What is lost with the machine is not missed.
+    # What is lost with the machine is not missed; a crash of the server alone loses nothing.
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "autovacuum": "off",
@@ -170,7 +169,7 @@ class Server(Databases):
         settings: Of the server, beside those that make it fast.
     """
 
-    def __init__(self, version: int = max(VERSIONS), **settings: str) -> None:
+    def __init__(self, version: int = max(VERSIONS), /, **settings: str) -> None:
         self._version = version
         self._settings = {**_SETTINGS, **settings}
         self._life: int | None = None
@@ -249,7 +248,8 @@ class Server(Databases):
         assert spec is not None
         assert spec.origin is not None
         package = Path(spec.origin).parent
-        if _account() and not all(each.stat().st_mode & stat.S_IXOTH for each in package.parents):
+        account = _account()
+        if account and not all(each.stat().st_mode & stat.S_IXOTH for each in package.parents):
             # Root's own files cannot be run by the user that stands in for root.
             copy = self.folder / "site"
             if not copy.exists():
@@ -257,6 +257,8 @@ class Server(Databases):
                     package / VERSIONS[self._version], copy / package.name / VERSIONS[self._version]
                 )
                 shutil.copytree(package.with_name(f"{package.name}.libs"), copy / f"{package.name}.libs")
+                for each in (copy, *copy.rglob("*")):
+                    os.chown(each, account["user"], account["group"], follow_symlinks=False)
             package = copy / package.name
         return str(package / VERSIONS[self._version] / "bin" / name)
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from tests.postgres import Databases
 
+_COMMIT = b"COMMIT\0"
 _TLS_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
@@ -83,12 +84,14 @@ class Relay:
             self._sockets.append(server)
             swallow = threading.Event()
             self._start(self._back, server, client, swallow)
-            while said := client.recv(65536):
-                if b"COMMIT" in said and self.lose > 0:
-                    self.lose -= 1
-                    swallow.set()
-                server.sendall(said)
-            _end(server)
+            # Also when the client was killed, which resets the connection.
+            with contextlib.ExitStack() as stack:
+                stack.callback(_end, server)
+                while said := client.recv(65536):
+                    if _COMMIT in said and self.lose > 0:
+                        self.lose -= 1
+                        swallow.set()
+                    server.sendall(said)
         _end(client)
 
     def _back(self, server: socket.socket, client: socket.socket, swallow: threading.Event) -> None:

@@ -9,7 +9,6 @@ at most. Endpoints, regions, profiles, IRSA and Pod Identity are left to the SDK
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from contextvars import ContextVar
@@ -131,6 +130,7 @@ class Sessions:
         self._callers: dict[str | None, boto3.Session] = {}
         self._credentials: dict[Access, Any] = {}
         self._clients: dict[tuple[str | None, str, str], Any] = {}
+        self._granting: dict[tuple[str | None, str], Any] = {}
         self._limits: dict[tuple[Access, str], RateLimit] = {}
 
     def region(self, access: Access) -> str | None:
@@ -166,8 +166,7 @@ class Sessions:
         with self._lock:
             if key not in self._clients:
                 with translated(f"making a {service} client for {region}"):
-                    session = self._caller(access.profile)
-                    client = session.client(service, region_name=region, config=self._config)
+                    client = self._made(self._caller(access.profile), service, region)
                 client.meta.events.register("before-send", self._before_send(region))
                 client.meta.events.register("response-received", self._response_received)
                 self._clients[key] = client
@@ -176,9 +175,20 @@ class Sessions:
     def close(self) -> None:
         """Close every client's connections."""
         with self._lock:
-            for client in self._clients.values():
+            for client in (*self._clients.values(), *self._granting.values()):
                 client.close()
             self._clients.clear()
+            self._granting.clear()
+
+    def _made(self, session: boto3.Session, service: str, region: str) -> Any:
+        """A new client of the SDK."""
+        client = session.client(service, region_name=region, config=self._config)
+        if self._config.user_agent is None:
+            # Left to itself, the SDK puts the same text together anew, twice for each request.
+            self._config = self._config.merge(Config(user_agent=client.meta.config.user_agent))
+            client.close()
+            client = session.client(service, region_name=region, config=self._config)
+        return client
 
     def _source(self, profile: str | None) -> boto3.Session:
         """The session of a profile, with the credentials that the SDK finds for it."""
@@ -225,16 +235,20 @@ class Sessions:
             raise AwsError(message, reason=AwsReason.CREDENTIALS) from error
         if external_id is not None:
             asked["ExternalId"] = external_id
-        with self._lock:
-            sts = self._source(source.profile).client("sts", region_name=region, config=self._config)
-        with contextlib.closing(sts):
-            granted = sts.assume_role(**asked)["Credentials"]
+        granted = self._grants(source.profile, region).assume_role(**asked)["Credentials"]
         return {
             "access_key": granted["AccessKeyId"],
             "secret_key": granted["SecretAccessKey"],
             "token": granted["SessionToken"],
             "expiry_time": granted["Expiration"].isoformat(),
         }
+
+    def _grants(self, profile: str | None, region: str) -> Any:
+        """The client that assumes roles with the credentials of a profile; hundreds of accounts share it."""
+        with self._lock:
+            if (profile, region) not in self._granting:
+                self._granting[profile, region] = self._made(self._source(profile), "sts", region)
+            return self._granting[profile, region]
 
     def _before_send(self, region: str) -> Any:
         def handle(event_name: str, **_: Any) -> None:

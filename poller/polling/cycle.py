@@ -6,6 +6,7 @@ Blocking; runs in a thread.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ class Cycle:
         if claim is None:
             report.claimed = False
             return report
+        report.begun = time.monotonic()
         report.known = claim.baselined
         try:
             self._look(claim, report)
@@ -107,13 +109,15 @@ class Cycle:
         except BaseException:
             self._ledger.release(claim)
             raise
-        report.open_jobs = len(self._ledger.open_jobs(target))
+        if report.changes:
+            report.open_jobs = len(self._ledger.open_jobs(target))
         return report
 
     def _look(self, claim: Claim, report: Report) -> None:
         target = claim.target
-        api = self._api(target)
         open_jobs = self._ledger.open_jobs(target)
+        report.open_jobs = len(open_jobs)
+        api = self._api(target)
         plan = self._plan(claim, open_jobs)
         report.full = plan.full
         self._metrics.scans.labels("full" if plan.full else "window").inc()

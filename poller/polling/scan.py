@@ -58,6 +58,7 @@ class Report:
         carried: Jobs that were left to the next poll, because the budget of calls was spent.
         strained: AWS throttled the poll, or had to be asked more than once.
         failure: Why the poll is incomplete; `None` if the target was seen whole.
+        begun: When it had claimed the target, in monotonic seconds; `None` if it did not.
     """
 
     target: Target
@@ -71,6 +72,7 @@ class Report:
     carried: int = 0
     strained: bool = False
     failure: AwsError | None = None
+    begun: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

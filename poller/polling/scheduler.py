@@ -9,6 +9,8 @@ noticed against the monotonic one and every target is polled at once.
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
 import time
 from collections import Counter
@@ -17,12 +19,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
 from poller.polling.turns import Turns
+from poller.polling.wakeful import WakefulScheduler
 from poller.schedule import next_strain, poll_interval
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ _NOT_OFFERED = (AwsReason.NETWORK, AwsReason.CREDENTIALS)
 _LOOP = "polls"
 _ONE_CALL_SECONDS = 300.0
 """The longest that one call to AWS can take with all its attempts and waits."""
+_MOST_TOLD = 500
+"""With more targets than this, a poll that has found nothing new is told at debug level only."""
+_SAME_SECONDS = 2.0
+"""Two sightings of one poll may differ by so much, where a replica was slow to look."""
+_REFUSED_SECONDS = 2.0
+"""A replica that was slower than another has heard of the other's poll by then."""
 
 
 class PollScheduler:
@@ -98,7 +106,7 @@ class PollScheduler:
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
         self._turns = Turns(concurrency)
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._scheduler = WakefulScheduler(timezone=UTC)
         self._running: set[asyncio.Task[Report | None]] = set()
         self._current: dict[str, timedelta] = {}
         self._paces: Counter[timedelta] = Counter()
@@ -127,8 +135,12 @@ class PollScheduler:
         self._moved()
 
     def seen(self, target_id: str, age: float) -> None:
-        """Learn that a replica has begun to poll a target so many seconds ago."""
-        self._begun[target_id] = time.monotonic() - age
+        """Learn that a replica has begun to poll a target so many seconds ago; it may be known already."""
+        begun = time.monotonic() - age
+        known = self._begun.get(target_id)
+        if known is not None and begun - known < min(_SAME_SECONDS, self._interval.total_seconds() / 2):
+            return
+        self._begun[target_id] = begun
         self._plan(target_id)
 
     def poll_soon(self, target_id: str) -> None:
@@ -160,7 +172,7 @@ class PollScheduler:
             if abs(offset - before) > _CLOCK_JUMP_SECONDS:
                 _log.warning("clock.jumped", seconds=round(offset - before, 3))
                 self.poll_now()
-            elif late := [target.id for target in self._targets if self._is_far_ahead(target)]:
+            elif late := self._far_ahead():
                 # A jump there and back between two looks; what was timed in between is not.
                 _log.warning("clock.jumped", seconds=0.0, targets=late)
                 self.poll_now()
@@ -169,13 +181,19 @@ class PollScheduler:
                 self._scheduler.wakeup()
             before = offset
 
-    def _is_far_ahead(self, target: Target) -> bool:
-        """Whether a target's next poll is later than its interval explains."""
-        job = self._scheduler.get_job(target.id)
-        if job is None or job.next_run_time is None:
-            return False
-        longest = self._current[target.id].total_seconds() * (1 + _JITTER) + _CLOCK_JUMP_SECONDS
-        return bool((job.next_run_time - datetime.now(UTC)).total_seconds() > longest)
+    def _far_ahead(self) -> list[str]:
+        """The targets whose next poll is later than their interval explains."""
+        if not self._current:
+            return []
+        now, shortest, late = datetime.now(UTC), _explained(min(+self._paces)), []
+        # Ordered by when they run, so that nearly all of many thousands need no look.
+        for job in reversed(self._scheduler.get_jobs()):
+            ahead = job.next_run_time - now
+            if ahead <= shortest:
+                break
+            if ahead > _explained(self._current[job.id]):
+                late.append(job.id)
+        return late
 
     def poll_now(self) -> None:
         """Make every target due, unless no more polls are to begin."""
@@ -247,7 +265,9 @@ class PollScheduler:
         elif report is not None:
             self._available(target)
             self._metrics.poll_last_success.labels(*labels).set_to_current_time()
-            _log.info(
+            news = report.changes or report.carried or report.full
+            _log.log(
+                logging.INFO if news or len(self._targets) <= _MOST_TOLD else logging.DEBUG,
                 "poll.finished",
                 target=target.id,
                 scan="full" if report.full else "window",
@@ -285,21 +305,26 @@ class PollScheduler:
             _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
-        after = 0.0
-        if self._shared:
-            after = self._current[target.id].total_seconds() * (1 - _JITTER)
-            if time.monotonic() - self._begun.get(target.id, -after) < after:
-                self._plan(target.id)
-                return
+        after = self._current[target.id].total_seconds() * (1 - _JITTER) if self._shared else 0.0
+        if self._is_early(target, after):
+            return
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
         while await self._run_once(target, after) and not self._stop.is_set():
             _log.debug("poll.continued", target=target.id)
             after = 0.0
 
+    def _is_early(self, target: Target, after: float) -> bool:
+        """Whether another replica has begun to poll a target meanwhile; then it is planned anew."""
+        if time.monotonic() - self._begun.get(target.id, -math.inf) >= after:
+            return False
+        self._plan(target.id)
+        return True
+
     async def _run_once(self, target: Target, after: float) -> bool:
         """Poll, and say whether there is more to do at once."""
         async with self._turns.turn(target):
-            if self._stop.is_set():
+            # Where many are due at once, others poll some of them before their turn comes here.
+            if self._stop.is_set() or self._is_early(target, after):
                 return False
             self._moved()
             self.expect(target)
@@ -315,6 +340,8 @@ class PollScheduler:
             self._turns.told(report)
             if report.claimed:
                 self._learn(report, began)
+            elif self._shared:
+                self._refused(target)
             self._reported(report)
         self._moved()
         return report is not None and report.carried > 0 and not (report.strained or self._crowded())
@@ -326,8 +353,15 @@ class PollScheduler:
         if planned is not None:
             self._metrics.poll_lateness.observe(max(0.0, began - planned))
         self._pace(report)
-        self._begun[target.id] = began
+        # Not before the claim, or the next one could come too early for the store, which counts from there.
+        self._begun[target.id] = report.begun or began
         self._plan(target.id)
+
+    def _refused(self, target: Target) -> None:
+        """Ask for a target again soon, unless it is seen by then who was faster."""
+        if target.id in self._current and not self._stop.is_set():
+            wait = min(self._current[target.id], timedelta(seconds=_REFUSED_SECONDS))
+            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC) + wait)
 
     def _pace(self, report: Report) -> None:
         target = report.target
@@ -374,6 +408,11 @@ class PollScheduler:
     def _trigger(self, interval: timedelta) -> IntervalTrigger:
         seconds = interval.total_seconds()
         return IntervalTrigger(seconds=seconds, jitter=seconds * _JITTER, timezone=UTC)
+
+
+def _explained(interval: timedelta) -> timedelta:
+    """How long before a poll its target may have been planned."""
+    return interval * (1 + _JITTER) + timedelta(seconds=_CLOCK_JUMP_SECONDS)
 
 
 def _loop_of(target: Target) -> str:

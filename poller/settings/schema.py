@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import reduce
 from operator import or_
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
@@ -36,6 +35,9 @@ from poller.settings.values import (
     check_external_id,
 )
 from poller.settings.web import WebSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _IDLE = timedelta(minutes=2)
 _FULL = timedelta(hours=24)

@@ -349,6 +349,34 @@ def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
     assert first == second != third
 
 
+def test_hundreds_of_roles_are_assumed_by_one_client(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+) -> None:
+    """To make a client for each costs tens of milliseconds; a closed one is made anew."""
+    sessions = make_sessions()
+    for number in range(1, 4):
+        listing(sessions, Access(role_arn=f"arn:aws:iam::{number:012}:role/reader"))
+    assert len(set(keys_used(switchboard))) == 3
+    assert len(sessions._granting) == 1
+    sessions.close()
+    assert sessions._granting == {}
+    listing(sessions, Access(role_arn=ROLE))
+    assert len(set(keys_used(switchboard))) == 4
+
+
+def test_requests_say_who_makes_them(
+    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard
+) -> None:
+    """The SDK's own description of itself, and the program's name, the same in every request."""
+    sessions = make_sessions()
+    listing(sessions)
+    list(JobsApi(sessions.client(Access(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
+    (agent,) = {request.headers["user-agent"] for request in switchboard.requests}
+    assert agent.startswith("Boto3/")
+    assert "Botocore#" in agent
+    assert "app/bedrock-poller" in agent
+
+
 def test_an_external_id_that_cannot_be_read_is_a_credentials_failure(
     make_sessions: MakeSessions, simulator: Simulator, sts: Sts, tmp_path: Path
 ) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from poller.simulator import DEFAULT_ACCOUNT, DEFAULT_REGION
 from poller.simulator.lifecycles import TERMINAL
 from poller.simulator.seeding import Dice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poller.simulator import Simulator
 
 ENDINGS = frozenset().union(*TERMINAL.values())
@@ -30,10 +33,21 @@ class Mint:
     Args:
         simulator: Where.
         seed: Decides which.
+        places: The accounts and regions where jobs are submitted.
+        most_open: How many jobs there are at once that have not ended.
     """
 
-    def __init__(self, simulator: Simulator, seed: int) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        seed: int,
+        *,
+        places: Sequence[tuple[str, str]] = ((DEFAULT_ACCOUNT, DEFAULT_REGION),),
+        most_open: int = _MOST_OPEN,
+    ) -> None:
         self._simulator = simulator
+        self._places = places
+        self._most_open = most_open
         self._dice = Dice(seed, "mint")
         self._ahead: dict[str, list[str]] = {}
         self.minted = 0
@@ -48,7 +62,7 @@ class Mint:
 
     def step(self) -> None:
         """Something happens: a job is submitted, or one gets one or two steps further."""
-        if len(self._ahead) < 2 or (len(self._ahead) < _MOST_OPEN and self._dice.chance(0.3)):
+        if len(self._ahead) < 2 or (len(self._ahead) < self._most_open and self._dice.chance(0.3)):
             # Some become visible in lists only later, and a few have ended before anybody can see them.
             late = self._dice.between(0.2, _LATE_SECONDS) if self._dice.chance(0.1) else 0.0
             arn = self._submit(late)
@@ -62,17 +76,21 @@ class Mint:
 
     def fresh(self) -> str:
         """A new job that ends at once."""
-        return self._simulator.submit_batch(script=[("Submitted", 0), ("Completed", 0)])
+        account, region = self._places[0]
+        ended = [("Submitted", 0.0), ("Completed", 0.0)]
+        return self._simulator.submit_batch(script=ended, account=account, region=region)
 
     def _submit(self, late: float = 0.0) -> str:
         self.minted += 1
         life: tuple[str, ...]
+        account, region = self._dice.pick(self._places) if len(self._places) > 1 else self._places[0]
+        where: dict[str, Any] = {"account": account, "region": region, "visible_in": late}
         if self._dice.chance(0.5):
             life = self._dice.pick(_ASYNC)
-            arn = self._simulator.submit_async(script=[(life[0], 0)], visible_in=late)
+            arn = self._simulator.submit_async(script=[(life[0], 0)], **where)
         else:
             life = self._dice.pick(_BATCH)
-            arn = self._simulator.submit_batch(script=[(life[0], 0)], visible_in=late)
+            arn = self._simulator.submit_batch(script=[(life[0], 0)], **where)
         self._ahead[arn] = list(life[1:])
         return arn
 

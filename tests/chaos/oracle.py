@@ -42,6 +42,8 @@ class Copy:
         body: Exactly what arrived.
         taken: Whether the receiver said 2xx; what it refused may come again, and has to.
         genuine: Whether the signature was right.
+        sender: Which replica sent it; empty if nobody asked.
+        at: When it had arrived, in seconds since the epoch.
     """
 
     sink: str
@@ -49,6 +51,8 @@ class Copy:
     body: bytes
     taken: bool = True
     genuine: bool = True
+    sender: str = ""
+    at: float = 0.0
 
 
 class Told(NamedTuple):

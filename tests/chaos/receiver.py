@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _KEY = b"a key of thirty-two octets......"
 SECRET = "whsec_" + b64encode(_KEY).decode()
+SENDER = "x-sender"
+"""The header in which a replica says who it is."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -105,11 +107,12 @@ class Receiver:
             self._thread.join()
             self._server = self._thread = None
 
-    def take(self, one: str, body: bytes, *, genuine: bool) -> Mood:
+    def take(self, one: str, body: bytes, *, genuine: bool, sender: str = "") -> Mood:
         """Note an arrival, and say how to answer it."""
+        at = time.time()
         mood = self.mood(one)
         with self._lock:
-            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, genuine))
+            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, genuine, sender, at))
         return mood
 
 
@@ -139,7 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         one = self.headers["webhook-id"]
-        mood = receiver.take(one, body, genuine=self._genuine(one, body))
+        sender = self.headers.get(SENDER, "")
+        mood = receiver.take(one, body, genuine=self._genuine(one, body), sender=sender)
         if mood.act is Act.RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.close_connection = True

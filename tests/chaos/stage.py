@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 LOG = "log"
+EVENTS = "SELECT id, body FROM events"
 PATIENCE = 60.0
 
 
@@ -36,7 +37,11 @@ class Stage:
         receivers: The webhooks; besides them there is the log sink.
         owed: The sinks that an event about a status is owed to; the routes say the same.
         routes: The `routes` of the configuration; empty for everything to everybody.
+        simulator: Where the jobs are; an empty one by default.
     """
+
+    targets = 2
+    """How many there are."""
 
     def __init__(
         self,
@@ -46,11 +51,12 @@ class Stage:
         *,
         owed: Callable[[str], Iterable[str]],
         routes: Iterable[Mapping[str, Any]] = (),
+        simulator: Simulator | None = None,
     ) -> None:
         self.folder = folder
         self.seed = seed
         self.receivers = {receiver.name: receiver for receiver in receivers}
-        self.simulator = Simulator(seed=seed)
+        self.simulator = simulator or Simulator(seed=seed)
         self.recorded: dict[str, bytes] = {}
         """Every event that was ever seen in the store."""
         self.silent: dict[str, int] = {}
@@ -77,8 +83,13 @@ class Stage:
         """The database."""
         return self.folder / "poller.db"
 
-    def environ(self, **settings: str) -> dict[str, str]:
-        """Variables for the program; settings are `POLL__INTERVAL="1s"`."""
+    @property
+    def address(self) -> str:
+        """The database's."""
+        return f"sqlite:///{self.store}"
+
+    def environ(self, *, headers: Mapping[str, str] | None = None, **settings: str) -> dict[str, str]:
+        """Variables for the program; settings are `POLL__INTERVAL="1s"`, headers those of the webhooks."""
         hooks = {
             name: {
                 "type": "webhook",
@@ -86,11 +97,12 @@ class Stage:
                 "secrets": [SECRET],
                 "timeout": "1s",
                 "retry": {"initial": "20ms", "max": "500ms"},
+                "headers": dict(headers or {}),
             }
             for name, receiver in self.receivers.items()
         }
         own = {
-            "STORE__URL": f"sqlite:///{self.store}",
+            "STORE__URL": self.address,
             "AWS__REQUESTS_PER_SECOND": "500",
             "SINKS": json.dumps(
                 {**hooks, LOG: {"type": "log", "retry": {"initial": "20ms", "max": "500ms"}}}
@@ -119,13 +131,15 @@ class Stage:
         for path in sorted(self.outputs.glob("out-*")):
             # What a kill cut short never arrived; a failed write is followed by an empty line.
             whole, _, _ = path.read_bytes().rpartition(b"\n")
-            for line in filter(None, whole.split(b"\n")):
-                try:
-                    one = read(line).id
-                except ValueError:
-                    one = "unreadable"
-                arrived.append(Copy(LOG, one, line))
+            arrived += [self.logged(line) for line in whole.split(b"\n") if line]
         return arrived
+
+    def logged(self, line: bytes) -> Copy:
+        """What a line of the log sink is a copy of."""
+        try:
+            return Copy(LOG, read(line).id, line)
+        except ValueError:
+            return Copy(LOG, "unreadable", line)
 
     def arrived(self, arn: str, status: str) -> bool:
         """Whether an event has reached every sink that it is owed to."""
@@ -150,21 +164,34 @@ class Stage:
     def remember(self, store: Path | None = None) -> None:
         """Remember the events in a store that nobody is using."""
         try:
-            for one, body in query(store or self.store, "SELECT id, body FROM events"):
-                if self.recorded.setdefault(one, bytes(body)) != bytes(body):
-                    self.recorded[f"{one} once more"] = bytes(body)
+            self.note(query(store or self.store, EVENTS))
         except sqlite3.OperationalError as error:
             if "no such table" not in str(error):
                 raise
 
+    def note(self, events: Iterable[tuple[Any, ...]]) -> None:
+        """Remember events, and notice if one is not what it was."""
+        for one, body in events:
+            if self.recorded.setdefault(one, bytes(body)) != bytes(body):
+                self.recorded[f"{one} once more"] = bytes(body)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the store."""
+        return query(self.store, sql)
+
     def pending(self) -> int:
         """How many deliveries are still owed."""
-        return int(query(self.store, "SELECT count(*) FROM deliveries WHERE state <> 'done'")[0][0])
+        return int(self.ask("SELECT count(*) FROM deliveries WHERE state <> 'done'")[0][0])
+
+    def seen(self) -> bool:
+        """Whether the store has what happened."""
+        known = dict(self.ask("SELECT arn, status FROM jobs"))
+        return all(known.get(life.arn) == life.statuses[-1] for life in self.lives())
 
     def baselined(self) -> bool:
-        """Whether both targets have their baseline."""
+        """Whether all targets have their baseline."""
         try:
-            return query(self.store, "SELECT count(*) FROM targets WHERE baselined = 1") == [(2,)]
+            return self.ask("SELECT count(*) FROM targets WHERE baselined") == [(self.targets,)]
         except sqlite3.OperationalError:
             return False
 

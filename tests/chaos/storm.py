@@ -25,7 +25,7 @@ from tests.chaos.children import spawn
 from tests.chaos.disk import private_disks, unmount
 from tests.chaos.mint import ENDINGS, Mint
 from tests.chaos.receiver import Receiver
-from tests.chaos.stage import LOG, Stage, eventually, query
+from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.weather import Moods, Weather
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from tests.chaos.oracle import Verdict
 
-_FIRST, _SECOND = "first", "endings"
-_ROUTES = (
-    {"sinks": [_FIRST, LOG]},
-    {"match": {"outcome": ["succeeded", "failed", "partial", "stopped", "expired"]}, "sinks": [_SECOND]},
+EVERYTHING, ENDINGS_ONLY = "first", "endings"
+ROUTES = (
+    {"sinks": [EVERYTHING, LOG]},
+    {"match": {"outcome": ["succeeded", "failed", "partial", "stopped", "expired"]}, "sinks": [ENDINGS_ONLY]},
 )
 _TICK_SECONDS = 0.1
 _TELL_SECONDS = 10.0
@@ -50,7 +50,7 @@ _BASELINE = 12
 
 def owed(status: str) -> tuple[str, ...]:
     """Who is to get an event: everything goes to two sinks, endings to a third."""
-    return (_FIRST, LOG, _SECOND) if status in ENDINGS else (_FIRST, LOG)
+    return (EVERYTHING, LOG, ENDINGS_ONLY) if status in ENDINGS else (EVERYTHING, LOG)
 
 
 class Storm:
@@ -66,9 +66,9 @@ class Storm:
         self._seconds = seconds
         self._seed = seed
         self._dice = Dice(seed, "storm")
-        self._moods = {name: Moods(seed, name) for name in (_FIRST, _SECOND)}
+        self._moods = {name: Moods(seed, name) for name in (EVERYTHING, ENDINGS_ONLY)}
         receivers = [Receiver(name, mood) for name, mood in self._moods.items()]
-        self._stage = Stage(seed, folder, receivers, owed=owed, routes=_ROUTES)
+        self._stage = Stage(seed, folder, receivers, owed=owed, routes=ROUTES)
         self._mint = Mint(self._stage.simulator, seed)
         self._daemon: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -156,9 +156,7 @@ class Storm:
 
     def _settled(self) -> bool:
         self._keep_alive()
-        known = dict(query(self._stage.store, "SELECT arn, status FROM jobs"))
-        unseen = any(known.get(life.arn) != life.statuses[-1] for life in self._stage.lives())
-        return not unseen and self._stage.pending() == 0
+        return self._stage.seen() and self._stage.pending() == 0
 
     def _start(self) -> None:
         self._starts += 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.chaos.stage import Stage
 
+_KINDS: Mapping[str, float] = {"aws": 0.4, "receiver": 0.4, "clock": 0.1, "disk": 0.1}
 _HOUR = 3600.0
 _LATELY_SECONDS = 5.0
 _AWS: Mapping[str, Callable[[], tuple[faults.Fault, ...]]] = {
@@ -70,12 +71,21 @@ class Weather:
         moods: Of each receiver.
         clock: The file that says how wrong the clock is.
         seed: Decides everything but the exact moment.
+        kinds: What there is, each with its share.
     """
 
-    def __init__(self, stage: Stage, moods: Mapping[str, Moods], clock: Path, seed: int) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        moods: Mapping[str, Moods],
+        clock: Path,
+        seed: int,
+        kinds: Mapping[str, float] = _KINDS,
+    ) -> None:
         self._stage = stage
         self._moods = moods
         self._clock = clock
+        self._kinds = kinds
         self._dice = Dice(seed, "weather")
         self._ends: dict[str, tuple[float, Callable[[], None]]] = {}
         self.pid = 0
@@ -103,7 +113,7 @@ class Weather:
                 end()
         if not self._dice.chance(0.12):
             return
-        kind = self._dice.choose({"aws": 0.4, "receiver": 0.4, "clock": 0.1, "disk": 0.1})
+        kind = self._dice.choose(self._kinds)
         getattr(self, f"_begin_{kind}")()
 
     def clear(self) -> None:

@@ -90,7 +90,10 @@ class Receiver:
         with self._lock:
             for one, body in self.bodies:
                 assert first.setdefault(one, body) == body
-            return list({event["id"]: event for event in reversed(self.events)}.values())[::-1]
+            found: dict[str, dict[str, Any]] = {}
+            for event in self.events:
+                found.setdefault(event["id"], event)
+            return list(found.values())
 
     def statuses(self) -> dict[str, list[str]]:
         """The statuses announced of every job, in the order of their first arrival."""

@@ -156,13 +156,13 @@ def test_what_ended_while_it_was_down_is_reported_once(
 
 @pytest.mark.parametrize("seconds", [1.5, 12.0])
 def test_a_stop_during_a_poll_is_bounded(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, seconds: float
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str, seconds: float
 ) -> None:
     """SIGTERM while AWS takes its time: it ends with 0 within the grace period; nothing counts as failed.
 
     Injects fault 3.
     """
-    environ = environment(bedrock.url, tmp_path, SHUTDOWN__GRACE="3s")
+    environ = environment(bedrock.url, tmp_path, STORE__URL=store, SHUTDOWN__GRACE="3s")
     with Daemon(tmp_path, environ) as daemon:
         daemon.polled(1)
         simulator.faults.add(faults.Latency(seconds=seconds))
@@ -212,13 +212,13 @@ def test_a_stop_during_a_send_is_bounded_and_counts_nothing(
 
 
 def test_two_accounts_of_which_one_refuses(
-    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
     """Targets in two accounts by AssumeRole: the refused one is counted, the other is followed unhurt.
 
     Injects fault 24.
     """
-    environ = environment(bedrock.url, tmp_path, SHUTDOWN__GRACE="3s")
+    environ = environment(bedrock.url, tmp_path, STORE__URL=store, SHUTDOWN__GRACE="3s")
     roles = {name: f"arn:aws:iam::{digit * 12}:role/reader" for name, digit in (("good", "1"), ("bad", "2"))}
     targets = [
         {"name": name, "regions": ["us-east-1"], "kinds": ["async_invoke"], "role_arn": role}
