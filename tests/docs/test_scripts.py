@@ -31,6 +31,9 @@ from tests.e2e.receiver import SECRET, Receiver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
 EXCUSED = {
     "aws cloudformation": "makes roles in an account",
     "docker": "needs a container engine; tests/deploy/test_image.py checks the Dockerfile",
