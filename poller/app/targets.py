@@ -157,7 +157,7 @@ def remembered(settings: Settings, sessions: Sessions, names: Iterable[str]) -> 
         sessions: Tells the partition.
         names: The names of the targets in the store.
     """
-    known = list(names)
+    known = sorted(names)
     found: Accounts = {}
     for target in settings.targets:
         if target.organization is None:
