@@ -88,7 +88,9 @@ class Replica:
 
     def __exit__(self, *_: object) -> None:
         if self._child is not None:
-            self._child.kill()
+            # Whoever has ended the run may have ended its zygote as well, and the child with it.
+            with contextlib.suppress(AssertionError):
+                self._child.kill()
         self._stack.close()
 
     @property
