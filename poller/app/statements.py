@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import botocore.session
@@ -200,6 +201,7 @@ def wrong(where: str, what: str) -> ConfigError:
     return ConfigError([Problem(where, what)])
 
 
+@cache
 def _partition(region: str) -> str | None:
     """The partition of a region by the SDK's own patterns; `None` for one that it does not know."""
     try:

@@ -72,6 +72,7 @@ def test_wheel_has_every_file(wheel: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_wheel_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
     """Installed from the wheel, the program works in any folder, with its schema, migrations and demo."""
     environment = tmp_path / "venv"

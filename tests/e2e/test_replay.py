@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from poller.simulator import Simulator, SimulatorServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 IDLE = 5.0
 """How often a worker looks for what other processes have left it."""

@@ -65,6 +65,7 @@ def test_awscli_follows_an_async_invocation(simulator: Simulator, service: Servi
     assert simulator.requests.count("ListAsyncInvokes") == 4
 
 
+@pytest.mark.long
 def test_awscli_follows_a_batch_job(simulator: Simulator, service: Service) -> None:
     """Create, list, get and stop work, and a refusal is printed with its code."""
     options = (

@@ -104,6 +104,19 @@ def test_a_delivery_that_waits_for_its_retry_holds_back_its_job_only(store: Stor
     assert [item.event.data["status"] for item in claim(store)] == ["Submitted"]
 
 
+def test_a_retry_does_not_wait_for_a_clock_that_fell_back(store: Store, clock: Clock) -> None:
+    """What was put off by an hour's clock ahead is tried when the clock is right, with its failures kept."""
+    lifecycle(store, "Submitted")
+    (delivery,) = claim(store)
+    store.outbox.settle(failed(delivery, 60))
+    clock.tick(-3600)
+    (again,) = claim(store)
+    assert (again.event, again.attempts) == (delivery.event, 1)
+    assert claim(store) == []
+    store.outbox.settle(failed(again, 60))
+    assert claim(store) == []
+
+
 def test_no_more_than_the_limit_is_claimed_oldest_first(store: Store) -> None:
     """The rest stays for the next claim."""
     for number in range(5):

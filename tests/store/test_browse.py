@@ -1,0 +1,37 @@
+"""What the store tells whoever looks into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poller.store.browse import Browser
+from tests.store.samples import OTHER, TARGET, announced, arn, job, silent
+
+if TYPE_CHECKING:
+    from tests.store.conftest import Store
+
+
+def test_jobs_are_counted_and_told_with_their_status(store: Store) -> None:
+    """By account, region, kind and status; and one by one."""
+    store.record(announced(job(1)), silent(job(2)), silent(job(3, "Completed")))
+    browser = Browser(store.database)
+    place = {"account_id": "123456789012", "region": "us-east-1", "kind": "model_invocation_job"}
+    assert browser.job_counts() == [
+        {**place, "status": "Completed", "jobs": 1},
+        {**place, "status": "InProgress", "jobs": 2},
+    ]
+    assert dict(browser.statuses()) == {arn(1): "InProgress", arn(2): "InProgress", arn(3): "Completed"}
+
+
+def test_the_ids_of_events_are_told(store: Store) -> None:
+    """Of every event that a sink is still owed, and of no other."""
+    first, second = announced(job(1), "hook", "log"), announced(job(2), "hook")
+    store.record(first, second, silent(job(3)))
+    owed = {item.event.id for item in (first, second) if item.event is not None}
+    assert Browser(store.database).event_ids() == owed
+
+
+def test_the_names_of_targets_are_told_once(store: Store) -> None:
+    """However many regions and kinds a name stands for."""
+    assert TARGET.name == OTHER.name
+    assert store.snapshot.names() == [TARGET.name]
