@@ -13,7 +13,7 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from tests.postgres import Databases
 
-_COMMIT = b"COMMIT\0"
+_BEGIN, _COMMIT, _ALONE = b"BEGIN ", b"COMMIT\0", b"\0UPDATE "
 _TLS_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
@@ -87,8 +87,13 @@ class Relay:
             # Also when the client was killed, which resets the connection.
             with contextlib.ExitStack() as stack:
                 stack.callback(_end, server)
+                within = False
                 while said := client.recv(65536):
-                    if _COMMIT in said and self.lose > 0:
+                    within = within or _BEGIN in said
+                    # A statement outside of a transaction is committed as it is run.
+                    commits = _COMMIT in said if within else _ALONE in said
+                    within = within and not commits
+                    if commits and self.lose > 0:
                         self.lose -= 1
                         swallow.set()
                     server.sendall(said)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.errors import StoreError
-from poller.store.database import Bulk
+from poller.store.database import Prepared
 from poller.store.tables import metadata
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def _copy(
     told: Callable[[str, int], None],
 ) -> Copied:
     names = [column.name for column in table.columns]
-    insert = Bulk(target.engine, sa.insert(table), names)
+    insert = Prepared(target.engine, sa.insert(table), names)
     tally = _Tally()
     for rows in _partitions(reading, table):
-        insert.run(writing, [dict(zip(names, row, strict=True)) for row in rows])
+        insert.many(writing, [dict(zip(names, row, strict=True)) for row in rows])
         tally.add(rows)
         told(table.name, tally.rows)
     return tally.of(table)

@@ -20,7 +20,7 @@ from poller.store.clock import ClockWatch
 from poller.store.dialects import REMEDY, backend, database_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from poller.settings.schema import StoreSettings
 
@@ -33,11 +33,12 @@ _ATTEMPTS = 4
 _POOL_SIZE = 5
 
 
-class Bulk:
-    """A statement that is run for many rows at once, compiled a single time.
+class Prepared:
+    """A statement that is compiled a single time.
 
-    For thousands of rows SQLAlchemy's own handling of parameters costs more than the database; so the values
-    go to the driver as they are, and must be of types that the driver takes.
+    SQLAlchemy's own way from a statement to the driver costs more than the database takes to run it. Here the
+    values go to the driver as they are, and come back so: they must be of types that it takes, and what a
+    database has no type for, such as a truth, comes as what it keeps instead.
 
     Args:
         engine: Whose dialect to compile for.
@@ -46,18 +47,24 @@ class Bulk:
     """
 
     def __init__(self, engine: sa.Engine, statement: sa.Executable, names: Sequence[str] = ()) -> None:
-        compiled = statement.compile(dialect=engine.dialect, column_keys=list(names) or None)  # type: ignore[attr-defined] # every statement of ours can be compiled
-        self._sql = str(compiled)
-        self._order: list[str] | None = compiled.positiontup
-        # What the statement itself fixes is bound as well.
-        self._fixed: dict[str, Any] = compiled.params
+        self._compiled: Any = statement.compile(dialect=engine.dialect, column_keys=list(names) or None)  # type: ignore[attr-defined] # every statement of ours can be compiled
+        self._sql = str(self._compiled)
+        self._order: list[str] | None = self._compiled.positiontup
 
-    def run(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+    def one(self, connection: sa.Connection, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
+        """Run it once."""
+        bound = self._compiled.construct_params(values)
+        given: Any = bound if self._order is None else tuple([bound[name] for name in self._order])
+        return connection.exec_driver_sql(self._sql, given)
+
+    def many(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Run it for every row, and return how many rows of the database it changed."""
         if not rows:
             return 0
-        if missing := self._fixed.keys() - rows[0].keys():
-            fixed = {name: self._fixed[name] for name in missing}
+        # What the statement itself fixes is bound as well.
+        fixed = self._compiled.params
+        if missing := fixed.keys() - rows[0].keys():
+            fixed = {name: fixed[name] for name in missing}
             rows = [fixed | row for row in rows]
         order = self._order
         values: Any = rows if order is None else [tuple([row[name] for name in order]) for row in rows]
@@ -205,14 +212,34 @@ class Database:
         be: every insert here ignores or replaces what is there already, and every update says what shall be
         or is fenced by an epoch that it raises.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+
+        def whole() -> ResultT:
+            with self._translated(), self.engine.begin() as connection:
+                return transaction(connection)
+
+        return self._again(whole)
+
+    def write_row(self, statement: Prepared, values: Mapping[str, Any]) -> sa.Row[Any] | None:
+        """Run one statement that writes one row or none, and return what it returns of it.
+
+        It is a transaction by itself: that saves a server the messages that begin and end one. What holds for
+        `write` holds here too.
+        """
+
+        def alone() -> sa.Row[Any] | None:
+            with self.read() as connection:
+                return statement.one(connection, values).one_or_none()
+
+        return self._again(alone)
+
+    def _again(self, attempt: Callable[[], ResultT]) -> ResultT:
+        for number in range(1, _ATTEMPTS + 1):
             try:
-                with self._translated(), self.engine.begin() as connection:
-                    return transaction(connection)
+                return attempt()
             except StoreError as error:
-                if attempt == _ATTEMPTS or not self._is_transient(error.__cause__):
+                if number == _ATTEMPTS or not self._is_transient(error.__cause__):
                     raise
-                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads retries, guards nothing
+                time.sleep(random.uniform(0, 0.05 * 2**number))  # noqa: S311 - spreads retries, guards nothing
         raise AssertionError  # pragma: no cover - the loop returns or raises
 
     def exclude(self, connection: sa.Connection, name: str) -> None:

@@ -10,6 +10,7 @@ names where there is no row yet.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sqlite3
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.engine.interfaces import ExceptionContext
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 REMEDY = "restore it from a backup, or move it away to start anew"
 
 _BUSY_SECONDS = 10.0
 _HEADER_SIZE = 100
+_RESTED_SECONDS = 2.0
+"""A connection that has not been used for so long is asked whether it still works."""
+_USED = "bedrock_poller_used"
 
 
 class database_now(FunctionElement[float]):  # noqa: N801 - SQLAlchemy spells SQL functions in lower case
@@ -240,7 +245,6 @@ class Postgresql(Backend):
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,
-            pool_pre_ping=True,
             # It would ask the server for the extension's types at every start.
             use_native_hstore=False,
             connect_args={
@@ -251,6 +255,8 @@ class Postgresql(Backend):
         )
         sa.event.listen(self.engine, "begin", _beginning(self._BEGIN))
         sa.event.listen(self.engine, "handle_error", self._leave_a_standby)
+        sa.event.listen(self.engine, "checkin", self._note_use)
+        sa.event.listen(self.engine, "checkout", self._ping_if_rested)
         if password is not None:
 
             def fill_in(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
@@ -303,6 +309,19 @@ class Postgresql(Backend):
         """Whether others were in the way, or the server about to stop."""
         state = getattr(error.orig, "sqlstate", None) or ""
         return state in self._TRANSIENT or state.startswith("08")
+
+    @staticmethod
+    def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_USED] = time.monotonic()
+
+    def _ping_if_rested(self, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        # The pool's own way is a message before each use, as many as a poll needs for its work.
+        if time.monotonic() - record.info.get(_USED, math.inf) < _RESTED_SECONDS:
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
 
     def _leave_a_standby(self, context: ExceptionContext) -> None:
         # A primary that has become a standby keeps its sessions; the next one may lead to the new primary.

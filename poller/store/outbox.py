@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from poller.model import Delivery, Event, storable
 from poller.store.clock import FALL_SECONDS
-from poller.store.database import Bulk
+from poller.store.database import Prepared
 from poller.store.queue import (
     BACKLOG,
     DEAD,
@@ -88,11 +88,11 @@ class Enqueue:
         self._now = sa.select(database.now())
         self._clock = database.clock
         event = database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id])
-        self._events = Bulk(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
+        self._events = Prepared(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
         once = [deliveries.c.event_id, deliveries.c.sink]
         delivery = database.insert(deliveries).on_conflict_do_nothing(index_elements=once)
         names = ("event_id", "sink", "job_arn", "state", "created_at", "due_at", "head")
-        self._deliveries = Bulk(database.engine, delivery, names)
+        self._deliveries = Prepared(database.engine, delivery, names)
         self._heads = Heads(database, deliveries.c.event_id)
 
     def __call__(self, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]) -> None:
@@ -101,7 +101,7 @@ class Enqueue:
             return
         now = connection.execute(self._now).scalar_one()
         self._clock.wrote(now)
-        self._events.run(
+        self._events.many(
             connection,
             [
                 {
@@ -114,7 +114,7 @@ class Enqueue:
                 for event, _ in owed
             ],
         )
-        self._deliveries.run(
+        self._deliveries.many(
             connection,
             [
                 {
@@ -153,10 +153,10 @@ class Outbox:
         self._look = sa.select(now, due.scalar_subquery())
         self._clock = database.clock
         self._next = waiting().with_only_columns(READY - now).limit(1)
-        self._lease = Bulk(database.engine, LEASE)
-        self._delivered = Bulk(database.engine, DELIVERED)
-        self._retried = Bulk(database.engine, RETRIED)
-        self._given_up = Bulk(database.engine, GIVEN_UP)
+        self._lease = Prepared(database.engine, LEASE)
+        self._delivered = Prepared(database.engine, DELIVERED)
+        self._retried = Prepared(database.engine, RETRIED)
+        self._given_up = Prepared(database.engine, GIVEN_UP)
         self._heads = Heads(database, deliveries.c.id)
 
     def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
@@ -227,9 +227,9 @@ class Outbox:
                 retried.append(row | {"due": now + item.retry_in})
         self._heads.lock(connection, [item.delivery.id for item in settlements])
         recorded = (
-            self._delivered.run(connection, delivered)
-            + self._retried.run(connection, retried)
-            + self._given_up.run(connection, given_up)
+            self._delivered.many(connection, delivered)
+            + self._retried.many(connection, retried)
+            + self._given_up.many(connection, given_up)
         )
         self._heads.correct(connection, [row["key"] for row in (*delivered, *given_up)])
         return recorded
@@ -261,7 +261,7 @@ class Outbox:
 
     def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
         rows = connection.execute(self._claimable, {"sink_name": sink, "most": limit}).all()
-        self._lease.run(connection, [{"key": key, "until": until} for key, *_ in rows])
+        self._lease.many(connection, [{"key": key, "until": until} for key, *_ in rows])
         return [
             Delivery(key, sink, Event(event_id, event_type, bytes(body)), attempts, epoch + 1, failing_for)
             for key, attempts, epoch, failing_for, event_id, event_type, body in rows

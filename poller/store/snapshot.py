@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from poller.errors import LeaseLostError
 from poller.model import Job, Known, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
-from poller.store.database import Bulk
+from poller.store.database import Prepared
 from poller.store.dialects import by_bytes
 from poller.store.outbox import Enqueue
 from poller.store.rows import (
@@ -100,12 +100,32 @@ class Snapshot:
         insert = database.insert(jobs)
         changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
         upsert = insert.on_conflict_do_update(index_elements=[jobs.c.arn], set_=changing)
-        self._upsert = Bulk(database.engine, upsert, COLUMNS)
+        self._upsert = Prepared(database.engine, upsert, COLUMNS)
         count = database.insert(job_counts)
         sums = {"jobs": job_counts.c.jobs + count.excluded.jobs}
         added = count.on_conflict_do_update(index_elements=list(job_counts.primary_key), set_=sums)
-        self._recount = Bulk(database.engine, added, [column.name for column in job_counts.columns])
+        self._recount = Prepared(database.engine, added, [column.name for column in job_counts.columns])
         self._owe = Enqueue(database)
+        held = (targets.c.id == sa.bindparam("target"), targets.c.epoch == sa.bindparam("held"))
+        now = database.now()
+        renewed = {"lease_until": now + lease}
+        given_back = {"lease_owner": None, "lease_until": None}
+        seen = {**given_back, "polled_at": now, "high_water": sa.bindparam("mark", type_=sa.BigInteger())}
+        seen_whole = {**seen, "full_scan_at": now, "baselined": True}
+        self._renewing, self._releasing, self._finishing, self._finishing_full = (
+            Prepared(
+                database.engine, sa.update(targets).where(*held).values(values).returning(targets.c.epoch)
+            )
+            for values in (renewed, given_back, seen, seen_whole)
+        )
+        self._claiming = Prepared(database.engine, self._claim_of(rested=False))
+        self._claiming_rested = Prepared(database.engine, self._claim_of(rested=True))
+        self._opening = Prepared(
+            database.engine,
+            sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed)
+            .where(jobs.c.target_id == sa.bindparam("target"), _OPEN)
+            .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), by_bytes(jobs.c.arn)),
+        )
 
     def register(self, wanted: Iterable[Target]) -> None:
         """Make a row for every target that has none."""
@@ -130,17 +150,27 @@ class Snapshot:
             after: Seconds since its last claim that must have passed, unless whoever made it has fallen
                 silent in the middle of the poll.
         """
+        claiming = self._claiming_rested if after > 0 else self._claiming
+        row = self._database.write_row(claiming, {"target": target.id, "rest": after})
+        if row is None:
+            return None
+        self._renewed[target.id] = time.monotonic()
+        return _claim(target, row)
+
+    def _claim_of(self, *, rested: bool) -> sa.Executable:
+        """The statement that claims a target; takes `target`, and `rest` if the target must have rested."""
         now = self._database.now()
         # A lease of a length that nobody takes was taken while the clock was ahead.
         absurd = targets.c.lease_until > now + max(2 * self._lease, _LONG_LEASE_SECONDS)
         free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now, absurd)
-        if after > 0:
+        if rested:
             last = targets.c.claimed_at
-            due = sa.or_(last.is_(None), last <= now - after, last > now, targets.c.lease_until.is_not(None))
+            long_ago = last <= now - sa.bindparam("rest", type_=sa.Double())
+            due = sa.or_(last.is_(None), long_ago, last > now, targets.c.lease_until.is_not(None))
             free = sa.and_(free, due)
         # Whoever holds the row is at work on the target, if not yet or no longer by a lease.
-        unlocked = sa.select(targets.c.id).where(targets.c.id == target.id, free)
-        statement = (
+        unlocked = sa.select(targets.c.id).where(targets.c.id == sa.bindparam("target"), free)
+        return (
             sa.update(targets)
             .where(targets.c.id == unlocked.with_for_update(skip_locked=True).scalar_subquery())
             .values(
@@ -151,11 +181,6 @@ class Snapshot:
             )
             .returning(*self._remembered())
         )
-        row = self._database.write(lambda connection: connection.execute(statement).one_or_none())
-        if row is None:
-            return None
-        self._renewed[target.id] = time.monotonic()
-        return _claim(target, row)
 
     def sightings(self, within: float | None) -> list[Sighting]:
         """What the other replicas are doing.
@@ -196,24 +221,18 @@ class Snapshot:
         """
         renewed = self._renewed.get(claim.target.id)
         if renewed is None or time.monotonic() - renewed > self._lease / 3:
-            self._database.write(lambda connection: self._fence(connection, claim))
+            self._hold(claim, self._database.write_row(self._renewing, _key(claim)))
 
     def release(self, claim: Claim) -> None:
         """Give the lease back; nothing happens if it was lost."""
-        statement = (
-            sa.update(targets)
-            .where(targets.c.id == claim.target.id, targets.c.epoch == claim.epoch)
-            .values(lease_owner=None, lease_until=None)
-        )
-        self._database.write(lambda connection: connection.execute(statement))
+        self._database.write_row(self._releasing, _key(claim))
 
-    def _fence(self, connection: sa.Connection, claim: Claim, **values: Any) -> None:
-        held = connection.execute(
-            sa.update(targets)
-            .where(targets.c.id == claim.target.id, targets.c.epoch == claim.epoch)
-            .values({"lease_until": self._database.now() + self._lease} | values)
-        )
-        if held.rowcount != 1:
+    def _fence(self, connection: sa.Connection, claim: Claim) -> None:
+        """Extend the lease, in a transaction that writes nothing without it."""
+        self._hold(claim, self._renewing.one(connection, _key(claim)).one_or_none())
+
+    def _hold(self, claim: Claim, row: sa.Row[Any] | None) -> None:
+        if row is None:
             raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
         self._renewed[claim.target.id] = time.monotonic()
 
@@ -263,13 +282,8 @@ class Snapshot:
 
     def open_jobs(self, target: Target) -> list[OpenJob]:
         """The target's open jobs, oldest submission first, those without a time before all."""
-        statement = (
-            sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed)
-            .where(jobs.c.target_id == target.id, _OPEN)
-            .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), by_bytes(jobs.c.arn))
-        )
         with self._database.read() as connection:
-            rows = connection.execute(statement).all()
+            rows = self._opening.one(connection, {"target": target.id}).all()
         return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
 
     def page_edges(self, target: Target) -> Iterator[datetime]:
@@ -338,10 +352,10 @@ class Snapshot:
         for *key, count in connection.execute(COUNTED, {"arns": [row["arn"] for row in rows]}):
             counts[tuple(key)] -= count
         # In one order, here and below, so that two transactions cannot wait for each other.
-        self._upsert.run(connection, sorted(rows, key=itemgetter("arn")))
+        self._upsert.many(connection, sorted(rows, key=itemgetter("arn")))
         moved = sorted((key, count) for key, count in counts.items() if count)
         names = (*COUNTED_BY, "jobs")
-        self._recount.run(connection, [dict(zip(names, (*key, count), strict=True)) for key, count in moved])
+        self._recount.many(connection, [dict(zip(names, (*key, count), strict=True)) for key, count in moved])
 
     def mark_missed(self, claim: Claim, arns: Collection[str]) -> dict[str, int]:
         """Count one more complete scan that should have shown these jobs and did not.
@@ -374,17 +388,9 @@ class Snapshot:
             high_water: The newest submission seen; never moves the mark back.
             full: The scan listed everything: a first one is the baseline from now on.
         """
-        now = self._database.now()
         mark = max((time for time in (high_water, claim.high_water) if time is not None), default=None)
-        values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "polled_at": now}
-        values["high_water"] = to_micros(mark)
-        if full:
-            values |= {"full_scan_at": now, "baselined": True}
-
-        def transaction(connection: sa.Connection) -> None:
-            self._fence(connection, claim, **values)
-
-        self._database.write(transaction)
+        finishing = self._finishing_full if full else self._finishing
+        self._hold(claim, self._database.write_row(finishing, {**_key(claim), "mark": to_micros(mark)}))
 
     def status_counts(self) -> Mapping[tuple[str, str, str, str], int]:
         """How many jobs there are by account, region, kind and status; those gone are left out."""
@@ -410,4 +416,9 @@ class Snapshot:
 
 
 def _claim(target: Target, row: Any) -> Claim:
-    return Claim(target, row.epoch, row.baselined, from_micros(row.high_water), row.full_scan_age)
+    return Claim(target, row.epoch, bool(row.baselined), from_micros(row.high_water), row.full_scan_age)
+
+
+def _key(claim: Claim) -> dict[str, Any]:
+    """What says that a claim still holds."""
+    return {"target": claim.target.id, "held": claim.epoch}

@@ -31,6 +31,8 @@ from tests.e2e.receiver import SECRET, Receiver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.postgres import Databases
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -97,6 +99,10 @@ def distinct() -> list[Block]:
     return list(found.values())
 
 
+DATABASE = "postgresql://poller@db.example.com/poller"
+"""An empty one of our own stands in for it."""
+
+
 @dataclass
 class Stage:
     """What the blocks speak of."""
@@ -139,6 +145,7 @@ class Stage:
             "http://127.0.0.1:8000/": self.receiver.url,
             "/var/lib/bedrock-poller/": f"{folder}/",
             "/var/backups/": f"{folder}/backups/",
+            "/run/secrets/": f"{folder}/secrets/",
         }.items():
             text = text.replace(old, new)
         for old, new in {"ARN": self.arn, "NAME": "ops", "1234": ids[0], "1235": ids[1]}.items():
@@ -154,6 +161,8 @@ class Stage:
             source.backup(target)
         (folder / "config.yaml").write_text(yaml.safe_dump(self.configuration()))
         (folder / "backups").mkdir()
+        (folder / "secrets").mkdir()
+        (folder / "secrets" / "database-password").write_text("trusted-without")
         # As if it had been installed into the home directory.
         (folder / "bedrock-poller").mkdir()
         (folder / "bedrock-poller" / "bin").symlink_to(Path(sys.executable).parent)
@@ -189,7 +198,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", distinct(), ids=str)
-def test_a_block_runs(block: Block, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_runs(
+    request: pytest.FixtureRequest,
+    block: Block,
+    stage: Stage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Every command that is not excused ends with 0; those that run until they are stopped, when they are."""
     text = script(block)
     for words in commands(text):
@@ -197,6 +212,9 @@ def test_a_block_runs(block: Block, stage: Stage, tmp_path: Path, monkeypatch: p
             pytest.skip(f"there is no {words[0]} here")
     stage.copy(tmp_path)
     environ, fitted = stage.environ(tmp_path), stage.fitted(text, tmp_path)
+    if DATABASE in fitted:
+        databases: Databases = request.getfixturevalue("databases")
+        fitted = fitted.replace(DATABASE, databases.fresh())
     if PLAIN.fullmatch(fitted):
         for name, value in environ.items():
             monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from poller.errors import SchemaError, StoreError
 from poller.store import Database, Outbox
 from poller.store.copying import copy
-from poller.store.database import Bulk
+from poller.store.database import Prepared
 from poller.store.tables import metadata
 from tests.store.conftest import Store
 from tests.store.samples import announced, arn, job, silent
@@ -101,13 +101,13 @@ def test_a_difference_undoes_the_copy(
     filled: Store, empty: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What arrives otherwise than it left is noticed by its checksum, and nothing is kept."""
-    real = Bulk.run
+    real = Prepared.many
 
-    def alter(self: Bulk, connection: sa.Connection, rows: list[dict[str, object]]) -> int:
+    def alter(self: Prepared, connection: sa.Connection, rows: list[dict[str, object]]) -> int:
         changed = [row | {"missed": 7} if row.get("arn") == arn(3) else row for row in rows]
         return real(self, connection, changed)
 
-    monkeypatch.setattr(Bulk, "run", alter)
+    monkeypatch.setattr(Prepared, "many", alter)
     with closing(Database(empty, now=clock)) as target:
         with pytest.raises(StoreError, match="differs from its source in jobs; nothing is kept"):
             copy(filled.database, target)

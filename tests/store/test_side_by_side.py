@@ -27,7 +27,7 @@ from tests.store.test_outbox import claim, done, failed, lifecycle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from poller.store import Database
+    from poller.store import Claim, Database
     from tests.store.conftest import Clock
 
 pytestmark = pytest.mark.parametrize(
@@ -195,14 +195,34 @@ def test_two_polls_that_record_the_same_event(store: Store) -> None:
 
 def test_two_replicas_that_claim_a_target_at_once(store: Store) -> None:
     """One gets it."""
+    replicas = [store, Store(store.database, "other")]
+    together = threading.Barrier(2)
+
+    def ask(one: Store) -> Claim | None:
+        together.wait(10)
+        return one.snapshot.claim(TARGET)
+
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(20):
+            found = list(threads.map(ask, replicas))
+            assert sorted(each is None for each in found) == [False, True]
+            for one, held in zip(replicas, found, strict=True):
+                if held is not None:
+                    one.snapshot.release(held)
+
+
+def test_a_target_that_somebody_writes_to_is_not_claimed(store: Store, clock: Clock) -> None:
+    """Though its lease has run out: whoever writes is at work, and has renewed it when the writing is done."""
     other = Store(store.database, "other")
-    found: list[Any] = []
+    held = store.claim()
+    clock.tick(15.1)
+    found: list[Claim | None] = []
     with held_back(store.database) as run:
         run(
-            lambda: found.append(store.snapshot.claim(TARGET)),
+            lambda: store.snapshot.record(held, [announced(job(1))]),
             lambda: found.append(other.snapshot.claim(TARGET)),
         )
-    assert sorted(each is None for each in found) == [False, True]
+    assert found == [None]
 
 
 def test_two_replicas_that_claim_deliveries_at_once(store: Store) -> None:
