@@ -212,7 +212,7 @@ def test_two_replicas_that_claim_a_target_at_once(store: Store) -> None:
 
 
 def test_a_target_that_somebody_writes_to_is_not_claimed(store: Store, clock: Clock) -> None:
-    """Though its lease has run out: whoever writes is at work, and has renewed it when the writing is done."""
+    """Though its lease has run out: whoever writes is at work, and has renewed it in the end."""
     other = Store(store.database, "other")
     held = store.claim()
     clock.tick(15.1)
