@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
+_CLAIMED = 0.8
+"""A claim on a target stands for this part of `store.lease`; the rest is for others, to notice and to begin."""
+
 
 class Core:
     """What outlives a reload: the store, the metrics, and who has made progress.
@@ -49,7 +52,8 @@ class Core:
         self.progress = Progress(patience=settings.health.patience.total_seconds())
         self.database = database or Database.configured(settings.store)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.snapshot = Snapshot(self.database, owner=owner, lease=settings.store.lease.total_seconds())
+        lease = _CLAIMED * settings.store.lease.total_seconds()
+        self.snapshot = Snapshot(self.database, owner=owner, lease=lease)
         self.outbox = Outbox(self.database)
         self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
 

@@ -194,8 +194,8 @@ class StoreSettings(Section):
     """How long delivered events and dead letters are kept. What is still to be delivered is never removed,
     and neither are the rows of jobs: they are how a job that was announced is known not to be new."""
     lease: Duration = Field(default=timedelta(seconds=15), ge=timedelta(seconds=1), le=timedelta(minutes=10))
-    """How long a target or a delivery stays with a replica that has fallen silent before another one takes
-    it over. Shorter recovers faster and writes more."""
+    """Within this time, what a replica that has fallen silent was polling is polled by another one; what it
+    was sending waits for the sink's `timeout` besides. Shorter recovers faster and writes more."""
 
     @field_validator("password_file")
     @classmethod
