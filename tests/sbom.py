@@ -1,8 +1,9 @@
 """Writes the software bill of materials, in CycloneDX and without a network; `make sbom` runs it.
 
-What is described is what runs: the locked runtime dependencies, as they are installed here, with licences and
-who depends on whom. The environment holds development tools as well, so what the lock of the runtime does not
-name is left out, and what it names has to be here in that very version. The same lock gives the same bytes.
+What is described is what runs in the image: the locked dependencies of the program and of PostgreSQL's
+driver, as they are installed here, with licences and who depends on whom. The environment holds development
+tools as well, so what these locks do not name is left out, and what they name has to be here in that very
+version. The same locks give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.audit import ROOT, read_lock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOCK = "requirements/runtime.txt"
+LOCKS = ("requirements/runtime.txt", "requirements/postgres.txt")
 
 
 class SbomError(RuntimeError):
@@ -59,14 +60,19 @@ def environment() -> dict[str, Any]:
     return found
 
 
+def locked() -> str:
+    """What the locks name, as one."""
+    return "\n".join((ROOT / name).read_text() for name in LOCKS)
+
+
 def shipped(whole: Mapping[str, Any], lock: str, version: str) -> dict[str, Any]:
-    """Cut a bill of the environment down to what the lock names, with the program at its root.
+    """Cut a bill of the environment down to what a lock names, with the program at its root.
 
     Raises:
         SbomError: Something of the lock is not installed, or in another version.
     """
-    locked, problems = read_lock(LOCK, lock)
-    wanted: dict[str, str] = {each.name: each.version for each in locked if each.applies}
+    named, problems = read_lock("the lock", lock)
+    wanted: dict[str, str] = {each.name: each.version for each in named if each.applies}
     components = [each for each in whole["components"] if canonicalize_name(each["name"]) in wanted]
     has: dict[str, str] = {canonicalize_name(each["name"]): each["version"] for each in components}
     problems += [
@@ -104,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to; default: standard output")
     output: Path | None = parser.parse_args(arguments).output
     try:
-        bill = shipped(environment(), (ROOT / LOCK).read_text(), __version__)
+        bill = shipped(environment(), locked(), __version__)
     except SbomError as error:
         sys.stderr.write(f"sbom: {error}\n")
         return 1

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 _CLAIMED = 0.8
-"""A claim on a target stands for this part of `store.lease`; the rest is for others, to notice and to begin."""
+"""A claim on a target stands for this part of `store.lease`; the rest is for others to notice."""
 
 
 class Core:
