@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.postgres import Databases
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without tables, for a daemon to begin with."""
     if request.param == "sqlite":

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from poller.store import Claim, Database
     from tests.store.conftest import Clock
 
-pytestmark = pytest.mark.parametrize(
-    "url", ["postgresql", pytest.param("sqlite", marks=pytest.mark.long)], indirect=True
-)
 
 TWIN = Target("twin", TARGET.region, TARGET.kind)
 """Another target that shows the same jobs."""
