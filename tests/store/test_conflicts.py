@@ -110,6 +110,20 @@ def test_a_session_that_is_ended_begins_anew(database: Database) -> None:
     assert names(database) == ["a", "b"]
 
 
+def test_a_session_that_was_ended_while_it_rested_is_replaced(
+    databases: Databases, database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears of it: a connection that has not been used for a while is asked before it is."""
+    monkeypatch.setattr("poller.store.dialects._RESTED_SECONDS", 0.0)
+    database.write(lambda connection: add(connection, "a"))
+    assert names(database) == ["a"]
+    name = sa.make_url(url).database
+    databases.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - our own name
+    )
+    assert names(database) == ["a"]
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a test can wait for; before `database`."""
