@@ -230,6 +230,7 @@ def test_a_post_reloads_where_that_is_allowed(bedrock: SimulatorServer, tmp_path
         assert daemon.terminate() == 0
 
 
+@pytest.mark.long
 def test_strangers_cannot_reload(bedrock: SimulatorServer, tmp_path: Path) -> None:
     """A page in a browser cannot, by whatever name it asks; and nobody can unless the configuration says so.
 

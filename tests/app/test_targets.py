@@ -135,6 +135,7 @@ def test_calls_are_shared_by_the_targets_of_one_place(
     assert budgets["b/eu-west-1/async_invoke"] > budgets["a/us-east-1/async_invoke"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_accounts_come_and_go_while_it_runs(
     bedrock: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

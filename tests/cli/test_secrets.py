@@ -158,6 +158,7 @@ def _asked(daemon: Daemon, path: str, given: str = f"Bearer {CANARIES['web.auth.
         return str(answer.read().decode())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_daemon_with_an_echoing_receiver_tells_no_secret(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, echo: str

@@ -271,6 +271,7 @@ def test_the_demo_loses_nothing(tmp_path: Path) -> None:
         assert demo.errors == ""
 
 
+@pytest.mark.long
 def test_the_simulator_stands_alone(tmp_path: Path) -> None:
     """`simulate` says how to point an SDK at it, shows jobs to `once`, and ends with 0 on SIGTERM."""
     quiet = environment("http://127.0.0.1:9", tmp_path)

@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -114,6 +115,17 @@ def test_a_write_holds_the_lock_from_its_first_statement(database: Database) -> 
     with database.read() as connection:
         connection.execute(sa.select(jobs))
         assert connection.connection.driver_connection.in_transaction is False  # type: ignore[union-attr]
+
+
+def test_a_connection_in_use_at_the_end_is_closed_when_it_comes_back(database: Database) -> None:
+    """A thread that was given up may still have one."""
+    with database.read() as connection:
+        driver: Any = connection.connection.driver_connection
+        database.close()
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        driver.execute("SELECT 1")
+    assert database.revision() is not None
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
