@@ -202,10 +202,15 @@ def wrong(where: str, what: str) -> ConfigError:
 
 
 @cache
+def _sdk() -> botocore.session.Session:
+    """A session, kept because it reads the list of all regions the first time that it is asked for one."""
+    return botocore.session.get_session()
+
+
 def _partition(region: str) -> str | None:
     """The partition of a region by the SDK's own patterns; `None` for one that it does not know."""
     try:
-        found: str = botocore.session.get_session().get_partition_for_region(region)
+        found: str = _sdk().get_partition_for_region(region)
     except UnknownRegionError:
         return None
     return found

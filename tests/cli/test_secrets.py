@@ -29,6 +29,7 @@ from tests.cli.canaries import (
     written,
 )
 from tests.e2e.daemon import Daemon, environment, eventually
+from tests.listening import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,12 +88,8 @@ def echo() -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Listening(server) as listening:
+        yield listening.url
 
 
 def test_every_secret_setting_has_a_canary() -> None:

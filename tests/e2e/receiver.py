@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from standardwebhooks.webhooks import Webhook
+
+from tests.listening import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 SECRET = "whsec_" + b64encode(b"a key of thirty-two octets......").decode()
 
 
-class Receiver:
+class Receiver(Listening):
     """Listens on a free port; a context manager.
 
     Args:
@@ -50,20 +52,13 @@ class Receiver:
             def handle_error(self, *_: object) -> None:
                 pass  # whoever spoke to us has been killed
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        server = Server(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        server.block_on_close = False
+        super().__init__(server, "/hook")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         assert self.problems == []
 
     def _take(self, body: bytes, headers: dict[str, str]) -> int:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import yaml
 from kubernetes_validate import utils as kubernetes
+
+from tests.listening import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +56,7 @@ RESOURCES = (
 )
 
 
-class ApiServer:
+class ApiServer(Listening):
     """Serves on loopback while it is entered, and has the objects that were accepted."""
 
     def __init__(self, version: str = VERSION) -> None:
@@ -91,30 +92,20 @@ class ApiServer:
             def log_message(self, *_: object) -> None:
                 """Stay silent."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        listener.daemon_threads = True
+        super().__init__(listener)
 
     @property
     def kubeconfig(self) -> str:
         """What leads kubectl and Helm here, and nowhere else."""
-        host, port = self._server.server_address[:2]
         return yaml.safe_dump(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
                 "current-context": "stub",
                 "contexts": [{"name": "stub", "context": {"cluster": "stub", "user": "stub"}}],
-                "clusters": [{"name": "stub", "cluster": {"server": f"http://{host!s}:{port}"}}],
+                "clusters": [{"name": "stub", "cluster": {"server": self.url}}],
                 "users": [{"name": "stub", "user": {"token": "stub"}}],
             }
         )
