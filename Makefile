@@ -25,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal -n
 # as fast, so the other tests are followed by the line, which costs next to nothing where Python can do it itself.
 WHOLE := tests/store tests/delivery tests/cli/test_browsing.py \
 	$(patsubst %,tests/test_%.py,diff envelope kinds model plan rules schedule)
-LINES := --cov-config=tests/lines.toml $(addprefix --ignore=,$(WHOLE))
+LINES := $(addprefix --ignore=,$(WHOLE))
 
 .PHONY: help
 help: ## list the targets
@@ -67,7 +67,7 @@ ifdef TEST_ARGS
 	@$(PYTEST) 3 $(TEST_ARGS)
 else
 	@rm -f .coverage.*
-	@COVERAGE_FILE=.coverage.branches $(PYTEST) 1 -m "not long" --cov --cov-report= $(WHOLE) >.coverage.told 2>&1 & others=$$!; \
+	@COVERAGE_FILE=.coverage.branches $(PYTEST) 1 -m "not long" --cov --cov-branch --cov-report= $(WHOLE) >.coverage.told 2>&1 & others=$$!; \
 		export COVERAGE_FILE=.coverage.lines COVERAGE_CORE=$$($(BIN)/python -c \
 			'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")'); \
 		$(PYTEST) 3 -m "not long" --cov --cov-report= $(LINES); status=$$?; \

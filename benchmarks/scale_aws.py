@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import random
 import time
 from collections import defaultdict
@@ -23,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from benchmarks.serving import first_request, spawned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,13 +130,8 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head, length = self._buffer[:end], 0
-            if (at := head.lower().find(b"content-length:")) >= 0:
-                length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-            if len(self._buffer) < end + 4 + length:
-                return
-            body, self._buffer = self._buffer[end + 4 : end + 4 + length], self._buffer[end + 4 + length :]
+        while (request := first_request(self._buffer)) is not None:
+            head, body, self._buffer = request
             later, kind, answer = self._aws.answer(head.split(b" ", 2)[1].decode(), head, body)
             answered = (
                 f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nx-amzn-requestid: bench\r\n"
@@ -161,14 +157,5 @@ def _serve(latency: tuple[float, float], ready: Connection) -> None:
 @contextmanager
 def simulated(latency: tuple[float, float]) -> Iterator[tuple[str, int]]:
     """Serve until the end of the block, and give the URL and the process id."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(latency, theirs), daemon=True)
-    process.start()
-    # So that a child that dies ends the wait for its port.
-    theirs.close()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}", process.pid or 0
-    finally:
-        process.terminate()
-        process.join()
+    with spawned(_serve, latency) as found:
+        yield found

@@ -52,6 +52,18 @@ def ask(url: str, name: str) -> Any:
         return json.loads(connection.getresponse().read())
 
 
+def first_request(received: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Head and body of the first request, and what follows them; `None` until all of it is there."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    head, length = received[:end], 0
+    if (at := head.lower().find(b"content-length:")) >= 0:
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+    whole = end + 4 + length
+    return (head, received[end + 4 : whole], received[whole:]) if len(received) >= whole else None
+
+
 class _Protocol(asyncio.Protocol):
     """HTTP/1.1 with keep-alive and content-length, and nothing else."""
 
@@ -66,16 +78,9 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = self._buffer[:end].lower()
-            length = 0
-            if (at := head.find(b"content-length:")) >= 0:
-                length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-            if len(self._buffer) < end + 4 + length:
-                return
-            target = self._buffer.split(b" ", 2)[1].decode()
-            body = self._answer(target, self._buffer[end + 4 : end + 4 + length])
-            self._buffer = self._buffer[end + 4 + length :]
+        while (request := first_request(self._buffer)) is not None:
+            head, asked, self._buffer = request
+            body = self._answer(head.split(b" ", 2)[1].decode(), asked)
             if body is None:
                 continue
             date = format_datetime(datetime.now(UTC), usegmt=True)
@@ -100,14 +105,21 @@ def _serve(answer: Answer, ready: Connection) -> None:
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
     """Serve until the end of the block, and give the URL."""
+    with spawned(_serve, answer) as (url, _):
+        yield url
+
+
+@contextmanager
+def spawned(serve: Callable[[Any, Connection], None], given: Any) -> Iterator[tuple[str, int]]:
+    """Let a process serve, which says on which port, and give the URL and the process id."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(answer, theirs), daemon=True)
+    process = context.Process(target=serve, args=(given, theirs), daemon=True)
     process.start()
     # So that a child that dies ends the wait for its port.
     theirs.close()
     try:
-        yield f"http://127.0.0.1:{ours.recv()}"
+        yield f"http://127.0.0.1:{ours.recv()}", process.pid or 0
     finally:
         process.terminate()
         process.join()
