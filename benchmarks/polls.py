@@ -70,5 +70,5 @@ class Poller:
 
     def refresh(self) -> None:
         """Bring the gauges up to date, as the daemon does after a poll."""
-        self._gauges.refresh_jobs()
+        self._gauges.refresh_jobs(self.parts.targets)
         self._gauges.refresh_outbox(self.parts.settings.sinks)

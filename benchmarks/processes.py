@@ -34,6 +34,7 @@ def environment(url: str, **more: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ENDPOINT_URL_BEDROCK": url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ENDPOINT_URL_STS": url,
         "NO_PROXY": "127.0.0.1",
         **more,
     }

@@ -21,7 +21,7 @@ from poller.errors import ItemError
 from poller.model import Job, Outcome, Records, storable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Path: TypeAlias = tuple[str, ...]
 """Where a value stands in an item: `("outputDataConfig", "s3OutputDataConfig", "s3Uri")`."""
@@ -101,6 +101,12 @@ class Kind:
         if not isinstance(item, dict):
             return None, None
         return _text(item, self.arn), _text(item, self.status)
+
+    def account_in(self, items: Iterable[Any]) -> str | None:
+        """The account of the first item whose ARN can be read."""
+        arns = (self.glance(item)[0] for item in items)
+        matches = (_ARN.fullmatch(arn) for arn in arns if arn is not None)
+        return next((match["account"] for match in matches if match), None)
 
     def submission(self, item: Any) -> datetime | None:
         """When a list item's job was submitted."""

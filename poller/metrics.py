@@ -55,6 +55,13 @@ class Metrics:
         self.unavailable = self._gauge(
             "targets_unavailable", "Targets of `regions: auto` that their account cannot use."
         )
+        self.target_collisions = self._gauge(
+            "target_collisions",
+            "Targets that the configuration names more than once, and that are polled once.",
+        )
+        self.account_mismatches = self._counter(
+            "account_mismatches", "Polls that were shown jobs of another account than the target's.", *_TARGET
+        )
         self.accounts = self._gauge("organization_accounts", "Accounts found in an organization.", "target")
         self.discovery_failures = self._counter(
             "organization_failures", "Looks at an organization that failed.", "target"
@@ -186,15 +193,27 @@ class Metrics:
         for failure in DeliveryReason:
             self.delivery_failures.labels(sink, failure)
 
-    def forget(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
-        """Remove the series of targets and sinks that are configured no more, so that nobody waits for them.
+    def forget(
+        self,
+        targets: Iterable[tuple[str, str, str]],
+        sinks: Iterable[str],
+        organizations: Iterable[str] = (),
+    ) -> None:
+        """Remove the series of what is not configured any more, so that no alert waits for it.
 
         What is still owed to such a sink is shown again by whoever counts what is owed.
+
+        Args:
+            targets: Names, regions and kinds.
+            sinks: Names of sinks.
+            organizations: Names of targets that stood for an organization.
         """
-        for target in targets:
-            labels = {"target": target.name, "region": target.region, "kind": target.kind}
+        for labels in targets:
             for metric in (*self._of_target, self.poll_failures):
-                metric.remove_by_labels(labels)
+                metric.remove_by_labels(dict(zip(_TARGET, labels, strict=True)))
+        for name in organizations:
+            for metric in (self.accounts, self.discovery_failures):
+                metric.remove_by_labels({"target": name})
         for sink in sinks:
             for metric in (*self._of_sink, self.outbox, self.delivery_failures):
                 metric.remove_by_labels({"sink": sink})
@@ -202,7 +221,7 @@ class Metrics:
     @property
     def _of_target(self) -> tuple[Counter | Gauge | Histogram, ...]:
         """Those that have a series for each target, and no label besides."""
-        return (self.polls, self.poll_last_success, self.poll_interval)
+        return (self.polls, self.poll_last_success, self.poll_interval, self.account_mismatches)
 
     @property
     def _of_sink(self) -> tuple[Counter | Gauge | Histogram, ...]:

@@ -46,22 +46,39 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One (account, region, job kind) to poll.
+    """One (account, region, job kind) to poll, and what today's configuration calls it.
+
+    The account, region and kind identify it; the store keeps its state by them. The names are labels, which
+    the next configuration may change.
 
     Args:
-        name: The configured name that this target came from.
+        name: The configured name; the first one, in the order of the configuration, if there are several.
         region: The AWS region.
         kind: The job kind's name, such as `async_invoke`.
+        account_id: The AWS account; `None` until it is known.
+        aliases: Further configured names that lead to the same account, region and kind.
     """
 
     name: str
     region: str
     kind: str
+    account_id: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """The key in the store and in logs: `name/region/kind`."""
+        """What logs and commands call it: `name/region/kind`."""
         return f"{self.name}/{self.region}/{self.kind}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every configured name, in the order of the configuration."""
+        return (self.name, *self.aliases)
+
+    @property
+    def identity(self) -> tuple[str | None, str, str]:
+        """What it is, whatever it is called: account, region and kind."""
+        return (self.account_id, self.region, self.kind)
 
 
 @dataclass(frozen=True, slots=True)

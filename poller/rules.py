@@ -17,7 +17,7 @@ FIELDS: Mapping[str, str] = {
     "kind": "kind",
     "status": "status",
     "outcome": "outcome",
-    "target": "target",
+    "target": "targets",
     "account": "account_id",
     "region": "region",
     "model": "model_id",
@@ -39,9 +39,11 @@ class Rule:
     sinks: tuple[str, ...]
 
     def matches(self, data: Mapping[str, Any]) -> bool:
-        """Whether every condition holds for an event's `data`; an absent value is the empty text."""
+        """Whether every condition holds for an event's `data`; of a list, one value is enough."""
         return all(
-            any(fnmatchcase(_text(data.get(FIELDS[field])), pattern) for pattern in patterns)
+            any(
+                fnmatchcase(text, pattern) for text in _texts(data.get(FIELDS[field])) for pattern in patterns
+            )
             for field, patterns in self.conditions.items()
         )
 
@@ -51,5 +53,6 @@ def sinks_for(rules: Sequence[Rule], data: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(dict.fromkeys(sink for rule in rules if rule.matches(data) for sink in rule.sinks))
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+def _texts(value: Any) -> list[str]:
+    """What to match of a member of `data`; an absent value is the empty text."""
+    return [str(each) for each in value] if isinstance(value, list) else ["" if value is None else str(value)]

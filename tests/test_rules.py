@@ -15,6 +15,7 @@ DATA: dict[str, Any] = {
     "status": "Failed",
     "outcome": "failed",
     "target": "prod",
+    "targets": ["prod", "all-of-it"],
     "account_id": "123456789012",
     "region": "eu-west-1",
     "model_id": "arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-lite-v1:0",
@@ -29,7 +30,14 @@ def matches(field: str, *patterns: str, **members: Any) -> bool:
 
 def test_a_rule_can_look_at_these_fields() -> None:
     """Each field is a member of every event's data."""
-    assert set(FIELDS.values()) == set(DATA)
+    assert set(FIELDS.values()) == set(DATA) - {"target"}
+
+
+def test_a_target_matches_by_any_of_its_names() -> None:
+    """A job that belongs to two configured targets is routed by either name (fault 49)."""
+    assert matches("target", "prod")
+    assert matches("target", "all-*")
+    assert not matches("target", "test")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, SecretStr
 
 from poller import logs
+from poller.app.overlaps import Overlap, overlaps
 from poller.errors import ConfigError
 from poller.kinds import KINDS
 from poller.settings.certificates import ends
@@ -37,8 +38,9 @@ class Exposed:
 
     @property
     def details(self) -> dict[str, str]:
-        """What the log tells beside the file."""
-        return {"mode": self.mode, "remedy": f"chmod 600 {shlex.quote(str(self.file))}"}
+        """What the log tells."""
+        remedy = f"chmod 600 {shlex.quote(str(self.file))}"
+        return {"file": str(self.file), "mode": self.mode, "remedy": remedy}
 
     def __str__(self) -> str:
         what = f"holds a secret, and every user of this machine can read it (mode {self.mode})"
@@ -55,8 +57,9 @@ class Expired:
 
     @property
     def details(self) -> dict[str, str]:
-        """What the log tells beside the file."""
-        return {"since": self.since.isoformat(), "remedy": "have it renewed; no reload is needed then"}
+        """What the log tells."""
+        remedy = "have it renewed; no reload is needed then"
+        return {"file": str(self.file), "since": self.since.isoformat(), "remedy": remedy}
 
     def __str__(self) -> str:
         return f"{self.file} holds a certificate that ended on {self.since:%Y-%m-%d}; have it renewed"
@@ -83,7 +86,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 def load_with_warnings(
     path: Path | None, environ: Mapping[str, str] = os.environ
-) -> tuple[Settings, list[Exposed | Expired]]:
+) -> tuple[Settings, list[Exposed | Expired | Overlap]]:
     """As `load_settings`, and say what is no mistake and yet a risk.
 
     Raises:
@@ -98,8 +101,8 @@ def load_with_warnings(
     if broken:
         raise ConfigError(broken)
     logs.conceal(_secrets(settings))
-    risks: list[Exposed | Expired] = [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
-    return settings, [*risks, *_expired(settings)]
+    exposures = (Exposed(file, f"{mode:04o}") for file, mode in exposed.items())
+    return settings, [*exposures, *_expired(settings), *overlaps(settings)]
 
 
 def _expired(settings: Settings) -> Iterator[Expired]:

@@ -39,6 +39,8 @@ _GAUGES_SECONDS = 5.0
 _PAUSE_FACTOR = 20
 _PRUNE_SECONDS = 3600.0
 _ACCOUNTS_SECONDS = 1.0
+_UNKNOWN_SECONDS = 60.0
+"""Between two attempts to learn an account that could not be learned."""
 _SIGNS = 3
 """Signs of life in each period of the watchdog."""
 _FIXED = ("store", "web")
@@ -233,7 +235,11 @@ class Daemon:
                 kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
                 fixed = [name for name in _FIXED if getattr(settings, name) != kept[name]]
                 settings = settings.model_copy(update=kept)
-            parts = await asyncio.to_thread(Parts, settings, core=old.parts.core, accounts=old.parts.accounts)
+            # A configuration that is read anew may come with other credentials.
+            known = old.parts.account_ids.known if read is None else None
+            parts = await asyncio.to_thread(
+                Parts, settings, core=old.parts.core, accounts=old.parts.accounts, account_ids=known
+            )
             await asyncio.to_thread(parts.announce, look=read is not None)
             generation = self._next_generation(parts)
         except ConfigError as error:
@@ -261,6 +267,10 @@ class Daemon:
 
     def _reported(self, report: Report) -> None:
         self._jobs_changed = self._jobs_changed or report.changes > 0
+        # The report of a poll that began before a reload says nothing about the targets of today.
+        known = report.target in self.parts.targets
+        if known and report.account_id is not None and self.parts.learn(report.target, report.account_id):
+            self._begin_change()
 
     @property
     def _told(self) -> str:
@@ -282,9 +292,13 @@ class Daemon:
 
     async def _keep_accounts(self) -> None:
         """Look at the organizations again and again; other accounts make another generation."""
-        looked = time.monotonic()
+        looked = asked = time.monotonic()
         while True:
             await asyncio.sleep(_ACCOUNTS_SECONDS)
+            if self.parts.unknown_accounts and time.monotonic() - asked >= _UNKNOWN_SECONDS:
+                asked = time.monotonic()
+                if await self._asked_for_accounts(self.parts):
+                    self._begin_change()
             refresh = self.parts.refresh
             if refresh is None or time.monotonic() - looked < refresh:
                 continue
@@ -295,6 +309,14 @@ class Daemon:
                 parts.accounts = found
                 self._begin_change()
 
+    async def _asked_for_accounts(self, parts: Parts) -> bool:
+        """Ask for the accounts that are unknown; whether there is news for the parts that work now."""
+        try:
+            return await asyncio.to_thread(parts.ask_for_accounts) and parts is self.parts
+        except StoreError as error:
+            _log.error("accounts.store_failed", error=str(error))
+            return False
+
     async def _keep_gauges(self) -> None:
         parts = self.parts
         gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox)
@@ -304,7 +326,7 @@ class Daemon:
             began = time.monotonic()
             try:
                 if changed:
-                    await asyncio.to_thread(gauges.refresh_jobs)
+                    await asyncio.to_thread(gauges.refresh_jobs, self.parts.targets)
                 self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.parts.settings.sinks)
                 self._supervisor.status(self._told)
             except StoreError as error:

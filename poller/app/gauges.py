@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prometheus_client import Gauge
 
     from poller.metrics import Metrics
+    from poller.model import Target
     from poller.store import Outbox, Snapshot
 
 _Labels = tuple[str, ...]
@@ -35,10 +36,17 @@ class StoreGauges:
         self._outbox = outbox
         self._shown: dict[Gauge, set[_Labels]] = {}
 
-    def refresh_jobs(self) -> None:
-        """Set the gauges of jobs."""
+    def refresh_jobs(self, targets: Iterable[Target]) -> None:
+        """Set the gauges of jobs; those of targets that were removed are left out.
+
+        Args:
+            targets: What is configured now.
+        """
+        removed = self._snapshot.rows.identities() - {target.identity for target in targets}
         jobs: Counter[_Labels] = Counter()
         for (account, region, kind, status), count in self._snapshot.status_counts().items():
+            if (account, region, kind) in removed:
+                continue
             # A status that nobody declared comes from outside, and labels have to stay bounded.
             declared = kind in KINDS and status in KINDS[kind].statuses
             jobs[account, region, kind, status if declared else "unknown"] += count
@@ -47,6 +55,8 @@ class StoreGauges:
         records: dict[_Labels, float] = {}
         for row in self._snapshot.open_totals():
             place = (row.account_id, row.region, row.kind)
+            if place in removed:
+                continue
             if row.oldest is not None:
                 oldest[place] = row.oldest / 1e6
             counts = {state: getattr(row, state) for state in RECORD_STATES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from poller import logs
@@ -60,6 +61,8 @@ async def run_once(
         ledger = parts.snapshot
     else:
         ledger = Rehearsal(parts.snapshot, rehearse)
+    if rehearse is not None:
+        await asyncio.to_thread(parts.find_accounts)
     scheduler = PollScheduler(
         cycle=parts.cycle(ledger=ledger),
         targets=list(parts.targets),
@@ -71,20 +74,29 @@ async def run_once(
         progress=parts.progress,
     )
     try:
-        reports = await asyncio.gather(*(_poll(parts, scheduler, target) for target in parts.targets))
+        reports = await _poll_all(parts, scheduler)
+        learned = [report for report in reports if report.account_id is not None]
+        if any(parts.learn(report.target, str(report.account_id)) for report in learned):
+            # Nothing was recorded of these, and with their accounts they are other targets.
+            await asyncio.to_thread(parts.find_accounts if rehearse else partial(parts.announce, look=False))
+            reports = await _poll_all(parts, scheduler)
     finally:
         await scheduler.stop(0)
     if drain and rehearse is None:
         await _deliver(parts)
-    seen = {
-        report.target.id for report in reports if report is not None and report.claimed and not report.failure
-    }
+    seen = {report.target.id for report in reports if report.claimed and not report.failure}
     return Outcome(
-        jobs=sum(report.changes for report in reports if report is not None),
-        events=sum(report.events for report in reports if report is not None),
+        jobs=sum(report.changes for report in reports),
+        events=sum(report.events for report in reports),
         failed=tuple(target.id for target in parts.targets if target.id not in seen),
         pending={} if rehearse is not None else _pending(parts),
     )
+
+
+async def _poll_all(parts: Parts, scheduler: PollScheduler) -> list[Report]:
+    """Poll every target once; the reports of those that left one."""
+    reports = await asyncio.gather(*(_poll(parts, scheduler, target) for target in parts.targets))
+    return [report for report in reports if report is not None]
 
 
 async def _poll(parts: Parts, scheduler: PollScheduler, target: Target) -> Report | None:

@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from poller import logs
+from poller.app.accounts import AccountIds, described
 from poller.app.targets import Accounts, look, remembered, watched
 from poller.aws import JobsApi, Sessions
 from poller.delivery import SinkWorker
+from poller.errors import AwsReason
 from poller.kinds import KINDS
 from poller.metrics import Metrics
+from poller.model import Target
 from poller.polling import Cycle, Rules, unlimited
 from poller.progress import Progress
 from poller.routing import Router
@@ -24,9 +27,10 @@ from poller.sinks import registry
 from poller.store import Database, Outbox, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from poller.model import Target
+    from poller.aws import Access
+    from poller.errors import AwsError
     from poller.polling import Ledger
     from poller.settings.schema import Settings
 
@@ -66,6 +70,7 @@ class Parts:
         database: The store, not yet prepared; the configured one by default.
         core: That of the configuration before, after a reload.
         accounts: Those that organizations had then.
+        account_ids: The accounts behind the credentials, where these are the same as then.
 
     Raises:
         ConfigError: The configuration needs something that is not there.
@@ -79,6 +84,7 @@ class Parts:
         database: Database | None = None,
         core: Core | None = None,
         accounts: Accounts | None = None,
+        account_ids: Mapping[Access, str] | None = None,
     ) -> None:
         self.settings = settings
         self.stop = threading.Event()
@@ -96,20 +102,52 @@ class Parts:
             stop=self.stop,
         )
         self.accounts = accounts or {}
+        self.account_ids = AccountIds(account_ids)
+        self._attempts = Counter[Target]()
         self._watch()
         self.router = Router(settings.routes, list(settings.sinks))
-        if core is None:
+        self._first = core is None
+        if self._first:
             self.metrics.prepare(self.targets, settings.sinks)
 
     def _watch(self) -> None:
-        found = watched(self.settings, self.sessions, self.accounts)
+        found = watched(self.settings, self.sessions, self.accounts, self.account_ids.of)
         self.targets = found.access
         self.optional = found.optional
-        self._sharing = Counter((access, target.region) for target, access in self.targets.items())
+        self.shared = found.shared
+        self._sharing = Counter((each[0], target.region) for target, each in self.targets.items())
 
     def look(self) -> Accounts:
         """Ask the organizations for their accounts; where that fails, they are the known ones."""
-        return look(self.settings, self.sessions, self.metrics, self.accounts)
+        remember = self.snapshot.rows.remember_organization
+        return look(self.settings, self.sessions, self.metrics, self.accounts, remember)
+
+    @property
+    def unknown_accounts(self) -> bool:
+        """Whether the account of a target is not known yet."""
+        return any(target.account_id is None for target in self.targets)
+
+    def find_accounts(self) -> None:
+        """Learn which account each target is in, and merge the targets that are the same.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        self.ask_for_accounts()
+        self._watch()
+
+    def ask_for_accounts(self) -> bool:
+        """Ask for every unknown account, and say whether any was learned; the targets stay as they are."""
+        if not self.unknown_accounts:
+            return False
+        before = self.account_ids.known
+        reached = ((target, access) for target, each in self.targets.items() for access in each)
+        self.account_ids.resolve(self.sessions, reached, self.snapshot.rows.accounts_by_name())
+        return self.account_ids.known != before
+
+    def learn(self, target: Target, account_id: str) -> bool:
+        """Take note of the account whose jobs a target's listing shows; returns whether that is news."""
+        return self.account_ids.learn(self._access(target), account_id)
 
     def open_store(self) -> None:
         """Make the store ready: create, check and migrate it, and know every target.
@@ -135,11 +173,32 @@ class Parts:
         """
         if self.refresh is not None and look:
             if not self.accounts:
-                self.accounts = remembered(self.settings, self.sessions, self.snapshot.names())
+                rows = self.snapshot.rows
+                self.accounts = remembered(self.settings, self.sessions, rows.names(), rows.organization)
             self.accounts = self.look()
             self._watch()
+        self.find_accounts()
         self.snapshot.register(self.targets)
+        if self._first:
+            self._prepare_metrics()
+        self._warn_of_shared()
         self._warn_of_orphans()
+
+    def _prepare_metrics(self) -> None:
+        self.metrics.prepare(self.targets, self.settings.sinks)
+        self.metrics.target_collisions.set(len(self.shared))
+
+    def _warn_of_shared(self) -> None:
+        """Say which targets the configuration names more than once."""
+        for target in self.shared:
+            _log.warning(
+                "target.shared",
+                target=target.id,
+                account_id=target.account_id,
+                names=list(target.names),
+                why="several configured targets lead to one account, region and kind; it is polled once, and"
+                " events carry every name",
+            )
 
     def _warn_of_orphans(self) -> None:
         """Say so if deliveries are owed to sinks that are no longer configured."""
@@ -175,7 +234,20 @@ class Parts:
             AwsError: No client can be made.
         """
         kind = KINDS[target.kind]
-        return JobsApi(self.sessions.client(self.targets[target], target.region, kind.service), kind)
+        return JobsApi(self.sessions.client(self._access(target), target.region, kind.service), kind)
+
+    def _access(self, target: Target) -> Access:
+        """The access of the target whose turn it is: the next one after each failure."""
+        accesses = self.targets[target]
+        return accesses[self._attempts[target] % len(accesses)]
+
+    def _use_another_access(self, target: Target, error: AwsError) -> None:
+        """Let the next poll use another of the target's accesses, if there is one."""
+        # A throttled account is as throttled by another role.
+        if len(self.targets[target]) > 1 and error.reason is not AwsReason.THROTTLED:
+            failed = self._access(target)
+            self._attempts[target] += 1
+            _log.warning("target.access_failed", target=target.id, error=str(error), **described(failed))
 
     def cycle(
         self,
@@ -210,19 +282,21 @@ class Parts:
             metrics=self.metrics,
             recorded=recorded,
             alive=alive,
+            failed=self._use_another_access,
         )
 
     def _budget(self, target: Target) -> int:
         return call_budget(
             requests_per_second=self.settings.aws.requests_per_second,
             interval=self.settings.poll.interval,
-            sharing=self._sharing[self.targets[target], target.region],
+            sharing=self._sharing[self.targets[target][0], target.region],
         )
 
     def take_over(self) -> None:
         """Begin to be what anybody sees of the program."""
         self.progress.patience = self.settings.health.patience.total_seconds()
-        self.metrics.prepare(self.targets, self.settings.sinks)
+        self.metrics.unavailable.set(0)
+        self._prepare_metrics()
 
     def retire(self, heir: Parts | None = None) -> None:
         """Release what no later configuration uses, when nothing works by this one any more.
@@ -232,11 +306,23 @@ class Parts:
         """
         self.sessions.close()
         if heir is not None:
-            gone = self.settings.sinks.keys() - heir.settings.sinks.keys()
-            self.metrics.forget(self.targets.keys() - heir.targets.keys(), gone)
+            self.metrics.forget(
+                _labels(self) - _labels(heir),
+                self.settings.sinks.keys() - heir.settings.sinks.keys(),
+                _organizations(self) - _organizations(heir),
+            )
 
     def close(self) -> None:
         """Release threads, connections and clients."""
         self.core.threads.shutdown(wait=True, cancel_futures=True)
         self.retire()
         self.database.close()
+
+
+def _labels(parts: Parts) -> set[tuple[str, str, str]]:
+    """What the series of the targets are labelled by."""
+    return {(target.name, target.region, target.kind) for target in parts.targets}
+
+
+def _organizations(parts: Parts) -> set[str]:
+    return {target.name for target in parts.settings.targets if target.organization is not None}

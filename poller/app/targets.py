@@ -1,28 +1,32 @@
 """What a configuration's targets are: accounts by regions by kinds.
 
 Accounts and regions may have to be asked for: `organization` stands for the accounts that an organization has
-now, and `auto` for the regions that the SDK knows.
+now, and `auto` for the regions that the SDK knows. Configured targets that lead to one account, region and
+kind are one target with several names: it is polled once, by the access of the first name that works.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from poller import logs
+from poller.app.accounts import account_of_role
 from poller.aws import Access, Account, accounts_of
 from poller.aws.sessions import home_region
 from poller.errors import AwsError, ConfigError, Problem
 from poller.model import Target
 from poller.settings.values import AUTO
+from poller.store import OrganizationMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from poller.aws import Sessions
     from poller.metrics import Metrics
-    from poller.settings.schema import Settings, TargetSettings
+    from poller.settings.schema import OrganizationSettings, Settings, TargetSettings
 
 _log = logs.get(__name__)
 
@@ -35,12 +39,17 @@ class Watched:
     """What is to be polled.
 
     Args:
-        access: How each target's account is reached.
+        access: How each target's account is reached, best first: one for each of its names.
         optional: Targets of which nobody said that they exist: the regions of `auto`.
     """
 
-    access: dict[Target, Access] = field(default_factory=dict)
+    access: dict[Target, tuple[Access, ...]] = field(default_factory=dict)
     optional: frozenset[Target] = frozenset()
+
+    @property
+    def shared(self) -> list[Target]:
+        """The targets with several names."""
+        return [target for target in self.access if target.aliases]
 
 
 def access_of(target: TargetSettings) -> Access:
@@ -48,20 +57,25 @@ def access_of(target: TargetSettings) -> Access:
     return Access(profile=target.profile, role_arn=target.role_arn, external_id=target.read_external_id)
 
 
-def watched(settings: Settings, sessions: Sessions, accounts: Accounts) -> Watched:
-    """Every (account, region, kind) that the configuration asks for.
+def watched(
+    settings: Settings,
+    sessions: Sessions,
+    accounts: Accounts,
+    account_of: Callable[[Access], str | None] = account_of_role,
+) -> Watched:
+    """Every (account, region, kind) that the configuration asks for, each once.
 
     Args:
         settings: The configuration.
         sessions: Tells the current region, and which regions there are.
         accounts: What `look` found.
+        account_of: Tells the account behind an access, where it is known.
 
     Raises:
         ConfigError: A target names no region, and the SDK has none either.
         AwsError: A profile is of no use.
     """
-    found: dict[Target, Access] = {}
-    optional = set()
+    found: dict[tuple[str | None, ...], list[_Named]] = {}
     problems: dict[str, Problem] = {}
     for index, target in enumerate(settings.targets):
         for name, access in _members(target, accounts):
@@ -69,15 +83,30 @@ def watched(settings: Settings, sessions: Sessions, accounts: Accounts) -> Watch
             if why:
                 place = f"targets[{index}].regions"
                 problems[place] = Problem(place, why)
+            account = account_of(access)
             for region in regions:
                 for kind in target.kinds:
-                    each = Target(name, region, kind)
-                    found[each] = access
-                    if target.regions == (AUTO,):
-                        optional.add(each)
+                    # While its account is unknown, a target is known by its name.
+                    identity = (account, region, kind) if account else (None, name, region, kind)
+                    named = _Named(Target(name, region, kind, account), access, target.regions == (AUTO,))
+                    found.setdefault(identity, []).append(named)
     if problems:
         raise ConfigError(list(problems.values()))
-    return Watched(found, frozenset(optional))
+    merged: dict[Target, tuple[Access, ...]] = {}
+    optional = set()
+    for first, *others in found.values():
+        each = replace(first.target, aliases=tuple(other.target.name for other in others))
+        merged[each] = tuple(dict.fromkeys([first.access, *(other.access for other in others)]))
+        if first.optional and all(other.optional for other in others):
+            optional.add(each)
+    return Watched(merged, frozenset(optional))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    target: Target
+    access: Access
+    optional: bool
 
 
 def _members(target: TargetSettings, accounts: Accounts) -> Iterator[tuple[str, Access]]:
@@ -106,7 +135,13 @@ def _regions(target: TargetSettings, access: Access, sessions: Sessions) -> tupl
     return (current,), ""
 
 
-def look(settings: Settings, sessions: Sessions, metrics: Metrics, before: Accounts) -> Accounts:
+def look(
+    settings: Settings,
+    sessions: Sessions,
+    metrics: Metrics,
+    before: Accounts,
+    remember: Callable[[str, OrganizationMemory], None] = lambda *_: None,
+) -> Accounts:
     """Ask every organization for its accounts; where that fails, those from before stay.
 
     Args:
@@ -114,6 +149,7 @@ def look(settings: Settings, sessions: Sessions, metrics: Metrics, before: Accou
         sessions: Gives the clients.
         metrics: Where failures are counted.
         before: The accounts known so far.
+        remember: Keeps what an organization said, for a start at which it cannot be asked.
     """
     found: Accounts = {}
     for target in settings.targets:
@@ -137,9 +173,16 @@ def look(settings: Settings, sessions: Sessions, metrics: Metrics, before: Accou
             )
         else:
             _tell(target.name, before.get(target.name, ()), accounts)
+            partitions = {account.id: account.partition for account in accounts}
+            remember(target.name, OrganizationMemory(_filters(organization), partitions))
         metrics.accounts.labels(target.name).set(len(accounts))
         found[target.name] = accounts
     return found
+
+
+def _filters(organization: OrganizationSettings) -> str:
+    """What accounts are selected by, apart from `exclude`, which can be applied to any list of them."""
+    return json.dumps({"units": sorted(organization.units), "tags": dict(organization.tags)}, sort_keys=True)
 
 
 def _tell(name: str, before: Iterable[Account], after: Iterable[Account]) -> None:
@@ -149,21 +192,47 @@ def _tell(name: str, before: Iterable[Account], after: Iterable[Account]) -> Non
         _log.info("accounts.changed", target=name, added=added, removed=removed)
 
 
-def remembered(settings: Settings, sessions: Sessions, names: Iterable[str]) -> Accounts:
-    """The accounts that organizations had before this start, by the names in the store.
+def remembered(
+    settings: Settings,
+    sessions: Sessions,
+    names: Iterable[str],
+    recall: Callable[[str], OrganizationMemory | None] = lambda _: None,
+) -> Accounts:
+    """The accounts that organizations had before this start, without those that are excluded now.
+
+    What was found by other units or tags says nothing about the accounts of today's. A store of version 0.1.0
+    remembers nothing but the names of its targets; its filters are taken to be the present ones.
 
     Args:
         settings: The configuration.
         sessions: Tells the partition.
         names: The names of the targets in the store.
+        recall: Gives what an organization said when it was last asked.
     """
     known = sorted(names)
     found: Accounts = {}
     for target in settings.targets:
-        if target.organization is None:
+        organization = target.organization
+        if organization is None:
             continue
-        access = Access(profile=target.profile, role_arn=target.organization.list_role_arn)
-        partition = sessions.partition(access)
-        matches = (re.fullmatch(rf"{re.escape(target.name)}-([0-9]{{12}})", name) for name in known)
-        found[target.name] = tuple(Account(match[1], partition) for match in matches if match)
+        memory = recall(target.name)
+        if memory is None:
+            access = Access(profile=target.profile, role_arn=organization.list_role_arn)
+            partition = sessions.partition(access)
+            matches = (re.fullmatch(rf"{re.escape(target.name)}-([0-9]{{12}})", name) for name in known)
+            accounts = {match[1]: partition for match in matches if match}
+        elif memory.filters == _filters(organization):
+            accounts = dict(memory.accounts)
+        else:
+            accounts = {}
+            _log.warning(
+                "accounts.forgotten",
+                target=target.name,
+                why="units or tags have changed since they were found",
+            )
+        found[target.name] = tuple(
+            Account(account, partition)
+            for account, partition in sorted(accounts.items())
+            if account not in organization.exclude
+        )
     return found

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _THROTTLED_STATUS = 429
+_IDENTITY_SECONDS = 3
+"""How long STS may take to connect, and to answer, when it is asked whose credentials these are."""
+_BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,9 @@ class Access:
     role_arn: str | None = None
     external_id: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
 
+
+_SIGNED = Config(auth_scheme_preference="sigv4")
+"""Sign with the credentials of the access, whatever token the environment holds."""
 
 _calling: ContextVar[Access] = ContextVar("calling")
 """On whose behalf the present thread sends a request."""
@@ -129,7 +135,8 @@ class Sessions:
         self._sources: dict[str | None, boto3.Session] = {}
         self._callers: dict[str | None, boto3.Session] = {}
         self._credentials: dict[Access, Any] = {}
-        self._clients: dict[tuple[str | None, str, str], Any] = {}
+        self._clients: dict[tuple[str | None, str, str, bool], Any] = {}
+        self._accounts: dict[Access, str] = {}
         self._granting: dict[tuple[str | None, str], Any] = {}
         self._limits: dict[tuple[Access, str], RateLimit] = {}
 
@@ -156,17 +163,58 @@ class Sessions:
             found = self._source(None).get_available_regions("bedrock", partition_name=partition)
         return tuple(found)
 
+    @staticmethod
+    def uses_bearer_token(access: Access) -> bool:
+        """Whether requests carry the bearer token of the environment instead of a signature.
+
+        The SDK prefers that token to every credential, an empty one too. Here a configured role or profile
+        goes first, and an empty token counts as none.
+        """
+        ambient = access.role_arn is None and access.profile is None
+        return ambient and bool(os.environ.get(_BEARER_TOKEN, "").strip())
+
+    def account(self, access: Access) -> str | None:
+        """The account that an access leads to: that of its role, or else the one that STS names, asked once.
+
+        Returns:
+            The account ID; `None` for a bearer token, about which STS says nothing.
+
+        Raises:
+            AwsError: STS does not say.
+        """
+        if access.role_arn is not None:
+            return access.role_arn.split(":")[4]
+        if self.uses_bearer_token(access):
+            return None
+        if access not in self._accounts:
+            region = self.region(access) or home_region(self.partition(access))
+            with translated("asking STS for the account"), self._lock:
+                config = Config(
+                    connect_timeout=_IDENTITY_SECONDS,
+                    read_timeout=_IDENTITY_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": 2},
+                    user_agent_appid="bedrock-poller",
+                )
+                client = self._source(access.profile).client("sts", region_name=region, config=config)
+            try:
+                with translated("asking STS for the account"):
+                    self._accounts[access] = str(client.get_caller_identity()["Account"])
+            finally:
+                client.close()
+        return self._accounts[access]
+
     def client(self, access: Access, region: str, service: str) -> Client:
         """The client for a service.
 
         Raises:
             AwsError: The profile or region is of no use.
         """
-        key = (access.profile, region, service)
+        bearer = self.uses_bearer_token(access)
+        key = (access.profile, region, service, bearer)
         with self._lock:
             if key not in self._clients:
                 with translated(f"making a {service} client for {region}"):
-                    client = self._made(self._caller(access.profile), service, region)
+                    client = self._made(self._caller(access.profile), service, region, bearer=bearer)
                 client.meta.events.register("before-send", self._before_send(region))
                 client.meta.events.register("response-received", self._response_received)
                 self._clients[key] = client
@@ -180,14 +228,16 @@ class Sessions:
             self._clients.clear()
             self._granting.clear()
 
-    def _made(self, session: boto3.Session, service: str, region: str) -> Any:
+    def _made(self, session: boto3.Session, service: str, region: str, *, bearer: bool = False) -> Any:
         """A new client of the SDK."""
-        client = session.client(service, region_name=region, config=self._config)
+        config = self._config if bearer else self._config.merge(_SIGNED)
+        client = session.client(service, region_name=region, config=config)
         if self._config.user_agent is None:
             # Left to itself, the SDK puts the same text together anew, twice for each request.
-            self._config = self._config.merge(Config(user_agent=client.meta.config.user_agent))
+            named = Config(user_agent=client.meta.config.user_agent)
+            self._config = self._config.merge(named)
             client.close()
-            client = session.client(service, region_name=region, config=self._config)
+            client = session.client(service, region_name=region, config=config.merge(named))
         return client
 
     def _source(self, profile: str | None) -> boto3.Session:

@@ -43,7 +43,7 @@ class Context:
         settings, risks = load_with_warnings(self.config)
         self.logging(settings.log.level, settings.log.format)
         for each in risks if starting else ():
-            logs.get(__name__).warning(each.event, file=str(each.file), **each.details)
+            logs.get(__name__).warning(each.event, **each.details)
         return settings
 
     def logging(self, level: str = "info", form: str | None = None) -> None:

@@ -147,9 +147,9 @@ def simulate(
 ) -> None:
     """Run a simulated Bedrock for any AWS SDK to talk to.
 
-    Point the SDK at it with `AWS_ENDPOINT_URL_BEDROCK` and `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`, and give any
-    credentials. It lists, gets, starts, creates and stops jobs the way the service does, and submits some of
-    its own in whatever region is asked for.
+    Point the SDK at it with `AWS_ENDPOINT_URL_BEDROCK`, `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` and
+    `AWS_ENDPOINT_URL_STS`, and give any credentials. It lists, gets, starts, creates and stops jobs the way
+    the service does, and submits some of its own in whatever region is asked for.
     """
     from poller.cli.trying import run_simulator
 

@@ -40,7 +40,7 @@ def run_simulator(
         signal.signal(number, lambda *_: stop.set())
     with SimulatorServer(simulator, host, port) as server:
         typer.echo(f"A simulated Bedrock listens on {server.url}. In another terminal:\n")
-        for name in ("BEDROCK", "BEDROCK_RUNTIME"):
+        for name in ("BEDROCK", "BEDROCK_RUNTIME", "STS"):
             typer.echo(f"  export AWS_ENDPOINT_URL_{name}={server.url}")
         typer.echo("  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any")
         typer.echo("  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1")

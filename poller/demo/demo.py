@@ -176,7 +176,7 @@ class Demo:
 
 def _use(url: str) -> None:
     """Point the SDK at the simulator, and away from whatever is configured on this machine."""
-    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
         os.environ.pop(name, None)
     os.environ.update(
         {
@@ -188,6 +188,7 @@ def _use(url: str) -> None:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_ENDPOINT_URL_BEDROCK": url,
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+            "AWS_ENDPOINT_URL_STS": url,
         }
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from poller.aws import JobsApi
+    from poller.aws import JobsApi, Page
     from poller.kinds import Kind
     from poller.metrics import Metrics
     from poller.model import Target
@@ -59,6 +59,7 @@ class Cycle:
         now: The local clock; only for `observed_at`.
         recorded: Called after a commit that owes deliveries.
         alive: Called whenever the poll of a target has got further.
+        failed: Called with a target and the failure that ended its poll.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Cycle:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         recorded: Callable[[], None] = lambda: None,
         alive: Callable[[Target], None] = lambda _: None,
+        failed: Callable[[Target, AwsError], None] = lambda *_: None,
     ) -> None:
+        self._failed = failed
         self._ledger = ledger
         self._api = api
         self._kind = kind
@@ -105,6 +108,7 @@ class Cycle:
         except AwsError as error:
             report.failure = error
             report.strained = report.strained or error.reason is AwsReason.THROTTLED
+            self._failed(target, error)
             self._ledger.release(claim)
         except BaseException:
             self._ledger.release(claim)
@@ -137,6 +141,9 @@ class Cycle:
         scan.reserve(len(plan.gets))
         try:
             for page in one_ahead(api.pages(plan.since)):
+                if self._is_of_new_account(page, report):
+                    self._ledger.release(claim)
+                    return
                 scan.page(page)
             if not claim.baselined and not report.jobs:
                 # Taken at its word, an empty first list would make news of a whole history later.
@@ -147,6 +154,25 @@ class Cycle:
         finally:
             report.strained = api.retries > 0
         self._finish(claim, scan, report)
+
+    def _is_of_new_account(self, page: Page, report: Report) -> bool:
+        """Whether a page tells the account of a target, which was unknown; nothing is recorded before it is.
+
+        A target whose account is known has been given it by its role or by STS; jobs of another one mean that
+        what answers is not what the configuration speaks of, and that is said.
+        """
+        target = report.target
+        found = self._kind(target).account_in(page.items)
+        if found is None or found == target.account_id:
+            return False
+        if target.account_id is None:
+            report.account_id = found
+            return True
+        self._metrics.account_mismatches.labels(target.name, target.region, target.kind).inc()
+        self._tools.warn_once(
+            "target.account_mismatch", target, found, account_id=target.account_id, listed_account_id=found
+        )
+        return False
 
     def _finish(self, claim: Claim, scan: Scan, report: Report) -> None:
         """Record that all was seen; or what was not, so that the next poll begins with it."""

@@ -58,6 +58,7 @@ class Report:
         carried: Jobs that were left to the next poll, because the budget of calls was spent.
         strained: AWS throttled the poll, or had to be asked more than once.
         failure: Why the poll is incomplete; `None` if the target was seen whole.
+        account_id: The account whose jobs are listed, if it was unknown; the poll ended there.
         begun: When it had claimed the target, in monotonic seconds; `None` if it did not.
     """
 
@@ -72,6 +73,7 @@ class Report:
     carried: int = 0
     strained: bool = False
     failure: AwsError | None = None
+    account_id: str | None = None
     begun: float | None = None
 
 

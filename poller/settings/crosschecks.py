@@ -61,7 +61,7 @@ def _names_unique(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Locat
 
 
 def _watched_once(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Location, str]]:
-    """Two targets that show the same jobs would announce each of them twice."""
+    """Two targets with the same credentials show the same jobs: one of them is a mistake."""
     seen: dict[tuple[object, ...], int] = {}
     for index, target in targets.items():
         clashes: dict[int, list[str]] = {}
@@ -76,7 +76,7 @@ def _watched_once(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Locat
         for other, watched in clashes.items():
             whose = "twice" if other == index else f"with the same credentials as targets[{other}]"
             what = ", ".join(dict.fromkeys(watched))
-            yield ("targets", index), f"watches {what} {whose}, which announces each job twice; remove one"
+            yield ("targets", index), f"watches {what} {whose}; remove one"
 
 
 def _route(at: Location, route: RouteSettings, parts: Parts) -> Iterator[tuple[Location, str]]:

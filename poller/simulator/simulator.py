@@ -16,6 +16,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 from poller.simulator import faults as f
+from poller.simulator import identity
 from poller.simulator.jobs import to_datetime, to_ms
 from poller.simulator.lifecycles import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.simulator.listing import page_number
@@ -290,14 +291,28 @@ class Simulator:
             self._answered += 1
             exchange = _Exchange(Dice(self._world.seed, "request", self._answered).uuid(), self._now())
             try:
-                return self._answer(request, exchange)
+                return self._identity(request, exchange) or self._answer(request, exchange)
             except ApiError as error:
                 return _error(exchange, error)
+
+    def _identity(self, request: HttpRequest, exchange: _Exchange) -> Answer | None:
+        """Answer a request that is for STS; `None` if it is not."""
+        if not identity.is_asked(request):
+            return None
+        headers = _headers(exchange, identity.CONTENT_TYPE)
+        try:
+            access_key, account, _ = self._identify(request, service="sts")
+            said = identity.answer(
+                request, account=account, access_key=access_key, request_id=exchange.request_id
+            )
+        except ApiError as error:
+            return Answer(error.status, headers, identity.refusal(error, exchange.request_id).encode())
+        return Answer(200, headers, said.encode())
 
     def _answer(self, request: HttpRequest, exchange: _Exchange) -> Answer:
         operation, labels = self._router.route(request)
         exchange.operation = operation.name
-        exchange.account, exchange.region = self._identify(request)
+        _, exchange.account, exchange.region = self._identify(request)
         refusal: ApiError | None = None
         try:
             exchange.parameters = operation.parse(labels, request)
@@ -328,8 +343,8 @@ class Simulator:
             return replace(answer, keep=cut.keep, reset=cut.reset)
         return answer
 
-    def _identify(self, request: HttpRequest) -> tuple[str, str]:
-        """The account and region that a request is signed for; the signature itself is not checked."""
+    def _identify(self, request: HttpRequest, service: str = "bedrock") -> tuple[str, str, str]:
+        """Access key, account and region that a request is signed for; the signature is not checked."""
         authorization = request.headers.get("authorization", "")
         if not authorization:
             raise ApiError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
@@ -337,11 +352,11 @@ class Simulator:
         if credential is None:
             message = "Authorization header requires a 'Credential' parameter with a full scope."
             raise ApiError("IncompleteSignatureException", message, 403)
-        access_key, _, region, service = credential.groups()
-        if service != "bedrock":
-            message = "Credential should be scoped to correct service: 'bedrock'."
+        access_key, _, region, signed_for = credential.groups()
+        if signed_for != service:
+            message = f"Credential should be scoped to correct service: '{service}'."
             raise ApiError("InvalidSignatureException", message, 403)
-        return self._accounts.get(access_key, DEFAULT_ACCOUNT), region
+        return access_key, self._accounts.get(access_key, DEFAULT_ACCOUNT), region
 
     def _catch_up(self, exchange: _Exchange) -> None:
         if self._workload is None:

@@ -3,5 +3,15 @@
 from poller.store.database import Database
 from poller.store.outbox import Outbox, Settlement
 from poller.store.snapshot import Claim, Observation, Sighting, Snapshot
+from poller.store.target_rows import OrganizationMemory
 
-__all__ = ["Claim", "Database", "Observation", "Outbox", "Settlement", "Sighting", "Snapshot"]
+__all__ = [
+    "Claim",
+    "Database",
+    "Observation",
+    "OrganizationMemory",
+    "Outbox",
+    "Settlement",
+    "Sighting",
+    "Snapshot",
+]

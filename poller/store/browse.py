@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from poller.store.database import Database
 
 Row = dict[str, Any]
+
+_label = targets.c.name + "/" + targets.c.region + "/" + targets.c.kind
+"""What people call a target: its present name, not the key that its row was once made with."""
 
 _ended = sa.func.coalesce(deliveries.c.settled_at, deliveries.c.created_at)
 
@@ -66,8 +69,11 @@ class Browser:
 
     def jobs(self, selection: Selection = Selection()) -> list[Row]:
         """Jobs, newest submission first; selected by `kind`, `status`, `region`, `account_id` or `arn`."""
+        named = sa.select(jobs, targets.c.name.label("target")).join(
+            targets, targets.c.id == jobs.c.target_id, isouter=True
+        )
         statement = selection.apply(
-            sa.select(jobs).order_by(jobs.c.submitted_at.desc().nulls_last(), by_bytes(jobs.c.arn)), jobs
+            named.order_by(jobs.c.submitted_at.desc().nulls_last(), by_bytes(jobs.c.arn)), jobs
         )
         return [_job(row) for row in self._rows(statement)]
 
@@ -98,11 +104,19 @@ class Browser:
 
     def targets(self, selection: Selection = Selection()) -> list[Row]:
         """Targets, and when each was last seen whole; selected by `id`, `name`, `region` or `kind`."""
-        statement = selection.apply(sa.select(targets).order_by(by_bytes(targets.c.id)), targets)
+        equal = dict(selection.equal or {})
+        called = equal.pop("id", None)
+        labelled = sa.select(targets, _label.label("label")).order_by(
+            by_bytes(_label), by_bytes(targets.c.id)
+        )
+        statement = replace(selection, equal=equal).apply(labelled, targets)
+        if called is not None:
+            statement = statement.where(_label == called)
         return [
             {
-                "id": row["id"],
+                "id": row["label"],
                 "name": row["name"],
+                "account_id": row["account_id"],
                 "region": row["region"],
                 "kind": row["kind"],
                 "baselined": row["baselined"],
@@ -139,7 +153,7 @@ def _job(row: sa.RowMapping) -> Row:
         "kind": row["kind"],
         "account_id": row["account_id"],
         "region": row["region"],
-        "target": row["target_id"].partition("/")[0],
+        "target": row["target"],
         "name": row["name"],
         "model_id": row["model_id"],
         "status": row["status"],

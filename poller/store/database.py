@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The Alembic revision that this program works with."""
 
 _ATTEMPTS = 4

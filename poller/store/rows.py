@@ -13,7 +13,7 @@ from poller.model import Known
 from poller.store.tables import from_micros, jobs, to_micros
 
 if TYPE_CHECKING:
-    from poller.model import Change, Target
+    from poller.model import Change
 
 PLACE = ("account_id", "region", "kind")
 COUNTED_BY = (*PLACE, "status")
@@ -61,13 +61,13 @@ def _entries(counts: tuple[tuple[str, int], ...]) -> str:
     return json.dumps(dict(counts))
 
 
-def row_of(target: Target, change: Change) -> dict[str, Any]:
-    """The row that a change makes; its keys are `COLUMNS`."""
+def row_of(key: str, change: Change) -> dict[str, Any]:
+    """The row that a change makes, for the target with this key; its own keys are `COLUMNS`."""
     job = change.job
     records = job.records
     return {
         "arn": job.arn,
-        "target_id": target.id,
+        "target_id": key,
         "kind": job.kind,
         "account_id": job.account_id,
         "region": job.region,

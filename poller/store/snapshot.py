@@ -33,6 +33,7 @@ from poller.store.rows import (
     row_of,
 )
 from poller.store.tables import from_micros, job_counts, jobs, targets, to_micros
+from poller.store.target_rows import TargetRows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ class Claim:
 
     Args:
         target: The target.
+        key: The key of its row.
         epoch: The fencing number of this claim.
         baselined: Whether a first complete scan has been recorded.
         high_water: The newest submission time that a complete scan saw.
@@ -59,6 +61,7 @@ class Claim:
     """
 
     target: Target
+    key: str
     epoch: int
     baselined: bool
     high_water: datetime | None
@@ -93,6 +96,7 @@ class Snapshot:
     """
 
     def __init__(self, database: Database, *, owner: str, lease: float) -> None:
+        self.rows = TargetRows(database)
         self._database = database
         self._owner = owner
         self._lease = lease
@@ -128,19 +132,8 @@ class Snapshot:
         )
 
     def register(self, wanted: Iterable[Target]) -> None:
-        """Make a row for every target that has none."""
-        rows = [
-            {"id": t.id, "name": t.name, "region": t.region, "kind": t.kind}
-            for t in sorted(wanted, key=lambda target: target.id)
-        ]
-        if rows:
-            statement = self._database.insert(targets).on_conflict_do_nothing()
-            self._database.write(lambda connection: connection.execute(statement, rows))
-
-    def names(self) -> list[str]:
-        """The names of all targets that were ever registered."""
-        with self._database.read() as connection:
-            return list(connection.execute(sa.select(targets.c.name).distinct()).scalars())
+        """See that every target has a row of its own, with its present name."""
+        self.rows.register(wanted)
 
     def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:
         """Take the lease on a target; `None` if somebody else holds it, or had it a moment ago.
@@ -151,11 +144,12 @@ class Snapshot:
                 silent in the middle of the poll.
         """
         claiming = self._claiming_rested if after > 0 else self._claiming
-        row = self._database.write_row(claiming, {"target": target.id, "rest": after})
+        key = self.rows.key(target)
+        row = self._database.write_row(claiming, {"target": key, "rest": after})
         if row is None:
             return None
-        self._renewed[target.id] = time.monotonic()
-        return _claim(target, row)
+        self._renewed[key] = time.monotonic()
+        return _claim(target, key, row)
 
     def _claim_of(self, *, rested: bool) -> sa.Executable:
         """The statement that claims a target; takes `target`, and `rest` if the target must have rested."""
@@ -200,14 +194,17 @@ class Snapshot:
             )
             statement = statement.where(sa.or_(left, others))
         with self._database.read() as connection:
-            return [Sighting(one, age or 0.0, bool(left)) for one, age, left in connection.execute(statement)]
+            found = [(self.rows.id_of(key), age, left) for key, age, left in connection.execute(statement)]
+        # Rows of targets that are not configured here say nothing.
+        return [Sighting(one, age or 0.0, bool(left)) for one, age, left in found if one is not None]
 
     def peek(self, target: Target) -> Claim:
         """What a claim would remember, without taking the lease; nothing may be written with it."""
-        statement = sa.select(*self._remembered()).where(targets.c.id == target.id)
+        key = self.rows.key(target)
+        statement = sa.select(*self._remembered()).where(targets.c.id == key)
         with self._database.read() as connection:
             row = connection.execute(statement).one_or_none()
-        return Claim(target, 0, False, None, None) if row is None else _claim(target, row)
+        return Claim(target, key, 0, False, None, None) if row is None else _claim(target, key, row)
 
     def _remembered(self) -> tuple[sa.ColumnElement[Any], ...]:
         age = self._database.now() - targets.c.full_scan_at
@@ -219,7 +216,7 @@ class Snapshot:
         Raises:
             LeaseLostError: Somebody else has claimed the target since.
         """
-        renewed = self._renewed.get(claim.target.id)
+        renewed = self._renewed.get(claim.key)
         if renewed is None or time.monotonic() - renewed > self._lease / 3:
             self._hold(claim, self._database.write_row(self._renewing, _key(claim)))
 
@@ -234,7 +231,7 @@ class Snapshot:
     def _hold(self, claim: Claim, row: sa.Row[Any] | None) -> None:
         if row is None:
             raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
-        self._renewed[claim.target.id] = time.monotonic()
+        self._renewed[claim.key] = time.monotonic()
 
     def recall(self, arns: Sequence[str]) -> tuple[dict[str, str], dict[str, Known]]:
         """What is known of these jobs; those never seen are absent.
@@ -283,7 +280,7 @@ class Snapshot:
     def open_jobs(self, target: Target) -> list[OpenJob]:
         """The target's open jobs, oldest submission first, those without a time before all."""
         with self._database.read() as connection:
-            rows = self._opening.one(connection, {"target": target.id}).all()
+            rows = self._opening.one(connection, {"target": self.rows.key(target)}).all()
         return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
 
     def page_edges(self, target: Target) -> Iterator[datetime]:
@@ -303,7 +300,7 @@ class Snapshot:
     def _newest_edges(self, target: Target, pages: int) -> list[datetime]:
         newest = (
             sa.select(jobs.c.submitted_at)
-            .where(jobs.c.target_id == target.id, jobs.c.submitted_at.is_not(None))
+            .where(jobs.c.target_id == self.rows.key(target), jobs.c.submitted_at.is_not(None))
             .order_by(jobs.c.submitted_at.desc())
             .limit(pages * PAGE_SIZE)
             .subquery()
@@ -329,7 +326,7 @@ class Snapshot:
         Raises:
             LeaseLostError: Somebody else has claimed the target since; nothing was written.
         """
-        rows = [row_of(claim.target, observation.change) for observation in observations]
+        rows = [row_of(claim.key, observation.change) for observation in observations]
         owed = [(item.event, item.sinks) for item in observations if item.event is not None]
 
         def transaction(connection: sa.Connection) -> None:
@@ -415,10 +412,10 @@ class Snapshot:
             return list(connection.execute(statement).all())
 
 
-def _claim(target: Target, row: Any) -> Claim:
-    return Claim(target, row.epoch, bool(row.baselined), from_micros(row.high_water), row.full_scan_age)
+def _claim(target: Target, key: str, row: Any) -> Claim:
+    return Claim(target, key, row.epoch, bool(row.baselined), from_micros(row.high_water), row.full_scan_age)
 
 
 def _key(claim: Claim) -> dict[str, Any]:
     """What says that a claim still holds."""
-    return {"target": claim.target.id, "held": claim.epoch}
+    return {"target": claim.key, "held": claim.epoch}

@@ -59,7 +59,18 @@ targets = Table(
     Column("lease_until", Double),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("claimed_at", Double),
+    Column("account_id", String(12)),
     Index("targets_claimed", "claimed_at"),
+    # Rows of accounts that are not known yet do not collide: a unique index takes any number of NULLs.
+    Index("targets_identity", "account_id", "region", "kind", unique=True),
+)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("filters", Text, nullable=False),
+    Column("accounts", Text, nullable=False),
 )
 
 jobs = Table(

@@ -101,11 +101,11 @@ def test_an_organization_s_accounts_are_targets_by_role(tmp_path: Path) -> None:
     accounts = (Account("111111111111"), Account("333333333333", "aws-us-gov"))
     found = watched(settings, Sdk(), {"org": accounts}).access  # type: ignore[arg-type]
     assert [target.name for target in found] == ["org-111111111111", "org-333333333333"]
-    assert [access.role_arn for access in found.values()] == [
+    assert [access.role_arn for (access,) in found.values()] == [
         "arn:aws:iam::111111111111:role/path/reader",
         "arn:aws-us-gov:iam::333333333333:role/path/reader",
     ]
-    assert {access.external_id() for access in found.values()} == {"xid-1"}
+    assert {access.external_id() for (access,) in found.values()} == {"xid-1"}
     assert ids(tmp_path, target) == []
 
 

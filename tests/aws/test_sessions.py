@@ -413,3 +413,79 @@ def test_closing_closes_every_client(make_sessions: MakeSessions, simulator: Sim
     sessions.close()
     sessions.close()
     assert sessions.client(Access(), DEFAULT_REGION, "bedrock").shared is not first
+
+
+def test_the_account_is_that_of_the_role_or_the_one_that_sts_names(
+    make_sessions: MakeSessions, sts: Sts
+) -> None:
+    """A role's ARN needs no call; for other credentials STS is asked once."""
+    sessions = make_sessions()
+    asked: list[int] = []
+    sessions._source(None).events.register(
+        "provide-client-params.sts.GetCallerIdentity", lambda **_: asked.append(1)
+    )
+    assert sessions.account(Access(role_arn=ROLE)) == "111111111111"
+    assert asked == []
+    assert sessions.account(Access()) == sessions.account(Access()) == "123456789012"
+    assert asked == [1]
+
+
+def test_an_sts_that_does_not_answer_is_a_failure(
+    make_sessions: MakeSessions, environment: pytest.MonkeyPatch
+) -> None:
+    """The error says what was asked for."""
+    environment.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    with pytest.raises(AwsError, match="asking STS for the account") as caught:
+        make_sessions().account(Access())
+    assert caught.value.reason is AwsReason.NETWORK
+
+
+@pytest.mark.parametrize("token", ["a-token", "", " "])
+def test_a_bearer_token_is_used_only_where_no_credential_is_configured(
+    make_sessions: MakeSessions, environment: pytest.MonkeyPatch, token: str
+) -> None:
+    """A role and a profile go first, and an empty token is none; STS knows no token (fault 50)."""
+    environment.setenv("AWS_BEARER_TOKEN_BEDROCK", token)
+    sessions = make_sessions()
+    assert sessions.uses_bearer_token(Access()) == bool(token.strip())
+    assert not sessions.uses_bearer_token(Access(profile="p"))
+    assert not sessions.uses_bearer_token(Access(role_arn=ROLE))
+    if token.strip():
+        assert sessions.account(Access()) is None
+
+
+@pytest.mark.parametrize(
+    "ambient",
+    [
+        {"AWS_BEARER_TOKEN_BEDROCK": "t"},
+        {"AWS_BEARER_TOKEN_BEDROCK": ""},
+        {"AWS_BEARER_TOKEN_BEDROCK": "t", "AWS_AUTH_SCHEME_PREFERENCE": "httpBearerAuth"},
+        {"AWS_ACCESS_KEY_ID": "AKIDAMBIENT", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "y"},
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": "/dev/null", "AWS_ROLE_ARN": ROLE, "AWS_ACCESS_KEY_ID": ""},
+        {"AWS_PROFILE": "other"},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/"},
+    ],
+    ids="+".join,
+)
+def test_no_credential_of_the_environment_overrides_a_profile(
+    make_sessions: MakeSessions,
+    switchboard: Switchboard,
+    environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ambient: dict[str, str],
+) -> None:
+    """Requests of a target with a profile are signed with the key of that profile (fault 50)."""
+    switchboard.answer = Simulator().handle
+    file = tmp_path / "credentials"
+    file.write_text(
+        "[mine]\naws_access_key_id = AKIDMINE\naws_secret_access_key = s\n"
+        "[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = s\n"
+    )
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    for name, value in ambient.items():
+        environment.setenv(name, value)
+    sessions = make_sessions()
+    access = Access(profile="mine")
+    listing(sessions, access)
+    list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
+    assert keys_used(switchboard) == ["AKIDMINE"] * 2

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NOON = 1_800_000_000.0
 HOUR = 3600.0
 LEASE = 15.0
-TARGET = Target("default", "us-east-1", "async_invoke")
+TARGET = Target("default", "us-east-1", "async_invoke", "123456789012")
 
 
 @pytest.fixture

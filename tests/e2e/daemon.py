@@ -64,6 +64,7 @@ def environment(url: str, folder: Path, **settings: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_ENDPOINT_URL_BEDROCK": url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ENDPOINT_URL_STS": url,
         **{f"BEDROCK_POLLER_{name}": value for name, value in own.items()},
     }
 
@@ -82,16 +83,20 @@ class Daemon:
         folder: Where its output goes.
         environ: Its environment.
         arguments: The command line.
+        code: The folder of the program, if it is not this checkout.
     """
 
     runs = 0
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *arguments: str) -> None:
+    def __init__(
+        self, folder: Path, environ: Mapping[str, str], *arguments: str, code: Path | None = None
+    ) -> None:
         Daemon.runs += 1
         self._out = folder / f"out-{Daemon.runs}"
         self._err = folder / f"err-{Daemon.runs}"
         self._environ = environ
         self._arguments = arguments or ("run",)
+        self._code = code
         self.process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:
@@ -102,6 +107,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                cwd=self._code,
             )
         return self
 

@@ -17,7 +17,7 @@ from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Event, Target
 from poller.polling import Cycle, Report, Rules, unlimited
-from poller.simulator import Simulator, SimulatorServer
+from poller.simulator import DEFAULT_ACCOUNT, Simulator, SimulatorServer
 from poller.store import Database, Snapshot
 from poller.store.tables import deliveries, events
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from poller.simulator.simulator import Answer
     from poller.simulator.wire import HttpRequest
 
-BATCH = Target("prod", "us-east-1", "model_invocation_job")
-ASYNC = Target("prod", "us-east-1", "async_invoke")
+BATCH = Target("prod", "us-east-1", "model_invocation_job", DEFAULT_ACCOUNT)
+ASYNC = Target("prod", "us-east-1", "async_invoke", DEFAULT_ACCOUNT)
 OPEN = [("InProgress", 0.0)]
 LEASE = 15.0
 

@@ -40,6 +40,7 @@ class Replica:
     def __init__(self, name: str, url: str, *, shared: bool = True) -> None:
         self.database = Database(url)
         self.snapshot = Snapshot(self.database, owner=name, lease=LEASE)
+        self.snapshot.register(TARGETS)
         self.begun: dict[str, list[float]] = defaultdict(list)
         self.refused = 0
         self.metrics = Metrics()
@@ -76,7 +77,6 @@ def replicas(empty: Callable[[], str]) -> Iterator[Callable[..., list[Replica]]]
     with closing(Database(url)) as database:
         database.prepare()
         database.migrate()
-        Snapshot(database, owner="", lease=LEASE).register(TARGETS)
     made: list[Replica] = []
 
     def make(count: int, *, shared: bool = True) -> list[Replica]:

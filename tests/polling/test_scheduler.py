@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-A = Target("a", "us-east-1", "async_invoke")
-B = Target("b", "us-east-1", "async_invoke")
+A = Target("a", "us-east-1", "async_invoke", "123456789012")
+B = Target("b", "us-east-1", "async_invoke", "222222222222")
 
 
 class Script:

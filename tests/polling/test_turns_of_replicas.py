@@ -19,8 +19,8 @@ from poller.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-A = Target("a", "us-east-1", "async_invoke")
-B = Target("b", "us-east-1", "async_invoke")
+A = Target("a", "us-east-1", "async_invoke", "123456789012")
+B = Target("b", "us-east-1", "async_invoke", "222222222222")
 INTERVAL = 60.0
 
 

@@ -51,7 +51,7 @@ class Scene:
         """End everything."""
         self._stack.close()
 
-    def start(self, **settings: str) -> tuple[Daemon, Link]:
+    def start(self, *, code: Path | None = None, **settings: str) -> tuple[Daemon, Link]:
         """Start a replica; the name that the receiver knows it by is the number of its process's run."""
         self._count += 1
         link = self._stack.enter_context(Link(self._databases))
@@ -73,7 +73,7 @@ class Scene:
             **settings,
         }
         environ = environment(self._bedrock.url, self._folder, **own)
-        return self._stack.enter_context(Daemon(self._folder, environ)), link
+        return self._stack.enter_context(Daemon(self._folder, environ, code=code)), link
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the store."""

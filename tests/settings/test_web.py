@@ -177,7 +177,7 @@ def test_what_is_a_risk_and_no_mistake_is_told(open_folder: Path) -> None:
     config = open_folder / "config.yaml"
     config.write_text(tls(open_folder))
     _, risks = load_with_warnings(config, {"HOME": str(open_folder)})
-    assert [(risk.event, risk.file.name) for risk in risks] == [
+    assert [(risk.event, Path(risk.details["file"]).name) for risk in risks] == [
         ("secret_file.exposed", "key.pem"),
         ("certificate.expired", "cert.pem"),
     ]

@@ -34,4 +34,4 @@ def test_the_ids_of_events_are_told(store: Store) -> None:
 def test_the_names_of_targets_are_told_once(store: Store) -> None:
     """However many regions and kinds a name stands for."""
     assert TARGET.name == OTHER.name
-    assert store.snapshot.names() == [TARGET.name]
+    assert store.snapshot.rows.names() == [TARGET.name]
