@@ -4,8 +4,9 @@ Pure. Presence is believed page by page, so the input is one page (or one Get re
 snapshot that it names. Three decisions stand here:
 
 - A change is a change of status. The modification time alone may move after a job's end.
-- Of two observations of one job the later modification wins. At equal times the declared life cycle decides,
-  so a stale replica of the service cannot make an ended job look open again.
+- Of two observations of one job the later modification wins, but no open status follows an ended one: a time
+  that is wrong must not hide an ending. Where times do not decide, the declared life cycle does, so that two
+  stale answers of the service can change a job's ending once at most.
 - An observation that changes nothing is not a change: diffing the same page again yields nothing. An open
   job is refreshed silently, because its record counts move.
 """
@@ -39,11 +40,23 @@ def diff(known: Mapping[str, Known], seen: Iterable[Job], *, announce_new: bool)
 
 def supersedes(job: Job, other: Job | Known) -> bool:
     """Whether `job` was observed in a later state than `other`."""
+    declared = job.rank is not None and other.rank is not None
+    if declared and job.terminal != other.terminal:
+        return job.terminal
     if job.modified_at is not None and other.modified_at is not None and job.modified_at != other.modified_at:
         return job.modified_at > other.modified_at
-    if job.modified_at is not None and job.rank is not None and other.rank is not None:
-        return job.rank >= other.rank
+    if job.status == other.status:
+        return True
+    if other.terminal:
+        return _order(job) > _order(other)
+    if job.modified_at is not None and declared:
+        return _order(job) >= _order(other)
     return True
+
+
+def _order(job: Job | Known) -> int:
+    """How far along a status is; one that nobody declared comes before all others."""
+    return -1 if job.rank is None else job.rank
 
 
 def disappearance(known: Known, job: Job) -> Change:
@@ -67,6 +80,11 @@ def _compare(known: Known | None, job: Job, *, announce_new: bool) -> Change | N
     if not supersedes(job, known):
         return None
     if job.status != known.status:
+        occurrence = known.entries.get(job.status, 0)
+        entries = {**known.entries, job.status: occurrence + 1}
+        return Change(job, known.status, entries, EventType.STATUS_CHANGED, occurrence)
+    if job.terminal and not known.terminal:
+        # A status that nobody declared has turned out to be an ending.
         occurrence = known.entries.get(job.status, 0)
         entries = {**known.entries, job.status: occurrence + 1}
         return Change(job, known.status, entries, EventType.STATUS_CHANGED, occurrence)

@@ -12,7 +12,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from poller.model import Event, EventType, Outcome
+from poller.model import Details, Event, EventType, Outcome
 
 if TYPE_CHECKING:
     from poller.model import Change, Job, Records, Target
@@ -67,6 +67,7 @@ def job_event(change: Change, event_type: EventType, target: Target, observed_at
         "input_uri": job.input_uri,
         "output_uri": job.output_uri,
         "records": _records(job.records),
+        "details": job.details,
         "job": job.raw,
     }
     return _seal(
@@ -103,6 +104,7 @@ def sample_event(sink: str, now: datetime) -> Event:
         "input_uri": "s3://example-bucket/input/",
         "output_uri": "s3://example-bucket/output/",
         "records": {"total": 100, "processed": 100, "succeeded": 100, "failed": 0},
+        "details": Details.COMPLETE,
         "job": {},
     }
     test = EventType.TEST
@@ -168,6 +170,10 @@ def schema() -> dict[str, Any]:
         "records": {
             "type": ["object", "null"],
             "properties": dict.fromkeys(("total", "processed", "succeeded", "failed"), count),
+        },
+        "details": {
+            "enum": [details.value for details in Details],
+            "description": "Whether a Get has brought what lists leave out.",
         },
         "job": {"type": ["object", "null"], "description": "The service's own fields, verbatim."},
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -37,6 +37,15 @@ _LARGEST_COUNT = 2**63 - 1
 """The model says `long`, and so do the databases."""
 _NO_COUNTS = [None, None, None, None]
 _FIRST_YEAR = 1970
+_TOLERANCE = timedelta(minutes=1)
+"""How much later than the service's clock a time may be: its machines need not agree to the second."""
+_LONGEST_RUN = timedelta(hours=168)
+"""The longest `timeoutDurationInHours` of a batch job; asynchronous invocations take minutes."""
+_LONG_PAST = timedelta(days=1)
+"""How long nothing may have changed after that, until a job in an unknown status counts as ended."""
+DEEPEST = 100
+"""Levels of nesting that are kept; the service's own answers have four."""
+CUT = "(nested too deeply)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Kind:
         open_statuses: In life-cycle order.
         outcomes: The statuses that end a job, and what each means.
         gone_codes: Error codes by which Get says that there is no such job.
+        gone_words: What such an error's message has to hold, where the code alone may mean something else.
         arn: Where the ARN stands, in list items and Get responses alike; the other paths likewise.
         records: Total, processed, succeeded and failed, for kinds that count.
     """
@@ -76,6 +86,7 @@ class Kind:
     model_id: Path
     message: Path
     output_uri: Path
+    gone_words: str = ""
     name_path: Path | None = None
     input_uri: Path | None = None
     status: Path = ("status",)
@@ -83,12 +94,13 @@ class Kind:
     submitted_at: Path = ("submitTime",)
     modified_at: Path = ("lastModifiedTime",)
     ended_at: Path = ("endTime",)
+    expires_at: Path = ("jobExpirationTime",)
     records: tuple[Path, Path, Path, Path] | None = None
     ranks: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ranks = {status: rank for rank, status in enumerate(self.open_statuses)}
-        ranks |= dict.fromkeys(self.outcomes, _TERMINAL_RANK)
+        ranks |= {status: _TERMINAL_RANK + rank for rank, status in enumerate(self.outcomes)}
         object.__setattr__(self, "ranks", MappingProxyType(ranks))
 
     @property
@@ -108,18 +120,27 @@ class Kind:
         matches = (_ARN.fullmatch(arn) for arn in arns if arn is not None)
         return next((match["account"] for match in matches if match), None)
 
+    def is_gone(self, code: str, message: str) -> bool:
+        """Whether an error of Get says that there is no such job."""
+        return code in self.gone_codes and self.gone_words in message.lower()
+
     def submission(self, item: Any) -> datetime | None:
         """When a list item's job was submitted."""
         return parse_time(_at(item, self.submitted_at)) if isinstance(item, dict) else None
 
-    def observe(self, item: Any) -> Job:
+    def observe(self, item: Any, not_after: datetime | None = None) -> Job:
         """Read one list item or Get response.
 
         Everything but the ARN and the status is optional: a value of an unexpected type or an absurd time
-        becomes `None` in the attribute and stays verbatim in `raw`.
+        becomes `None` in the attribute and stays verbatim in `raw`. What is nested too deeply to be written
+        again is cut there.
+
+        Args:
+            item: The service's JSON.
+            not_after: The service's own clock when it answered; a later time is not believed.
 
         Raises:
-            ItemError: The item is no object, or its ARN or status cannot be used.
+            ItemError: The item is not an object, or its ARN or status cannot be used.
         """
         if not isinstance(item, dict):
             raise ItemError(f"an item of {self.list_key} is not an object", reason="type")
@@ -130,27 +151,89 @@ class Kind:
         status = _text(item, self.status)
         if not status:
             raise ItemError(f"{arn} has no status", reason="status", arn=arn)
+        if _is_deeper(item, DEEPEST):
+            item = _cut(item, DEEPEST)
+        submitted_at, modified_at, ended_at = (
+            _not_after(parse_time(_at(item, path)), not_after)
+            for path in (self.submitted_at, self.modified_at, self.ended_at)
+        )
+        rank = self.ranks.get(status)
+        terminal = status in self.outcomes
+        if rank is None and not terminal:
+            expires_at = parse_time(_at(item, self.expires_at))
+            terminal = _has_ended(submitted_at, modified_at, ended_at, expires_at, now=not_after)
         return Job(
             arn=arn,
             kind=self.name,
             account_id=match["account"],
             region=match["region"],
             status=status,
-            rank=self.ranks.get(status),
-            terminal=status in self.outcomes,
+            rank=rank,
+            terminal=terminal,
             outcome=self.outcomes.get(status),
             name=_text(item, self.name_path),
             model_id=_text(item, self.model_id),
             client_request_token=_text(item, self.client_request_token),
             message=_text(item, self.message),
-            submitted_at=parse_time(_at(item, self.submitted_at)),
-            modified_at=parse_time(_at(item, self.modified_at)),
-            ended_at=parse_time(_at(item, self.ended_at)),
+            submitted_at=submitted_at,
+            modified_at=modified_at,
+            ended_at=ended_at,
             input_uri=_text(item, self.input_uri),
             output_uri=_text(item, self.output_uri),
             records=_records(item, self.records),
             raw=item,
         )
+
+
+def _not_after(moment: datetime | None, limit: datetime | None) -> datetime | None:
+    """A time, unless it is later than the service's own clock allows."""
+    if moment is None or limit is None:
+        return moment
+    return moment if moment <= limit + _TOLERANCE else None
+
+
+def _has_ended(
+    submitted_at: datetime | None,
+    modified_at: datetime | None,
+    ended_at: datetime | None,
+    expires_at: datetime | None,
+    *,
+    now: datetime | None,
+) -> bool:
+    """Whether a job in a status that nobody declared has ended: it has an end, or is long past its expiry."""
+    if ended_at is not None:
+        return True
+    limit = expires_at or (submitted_at + _LONGEST_RUN if submitted_at is not None else None)
+    if limit is None or now is None:
+        return False
+    return now > max(limit, modified_at or limit) + _LONG_PAST
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether JSON is nested more than so many levels deep; needs no stack of its own."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not layer:
+            return False
+    return True
+
+
+def _cut(value: Any, levels: int) -> Any:
+    """The same JSON, with a text in place of everything below a level."""
+    if not isinstance(value, dict | list):
+        return value
+    if levels == 0:
+        return CUT
+    if isinstance(value, dict):
+        return {key: _cut(inner, levels - 1) for key, inner in value.items()}
+    return [_cut(inner, levels - 1) for inner in value]
 
 
 def _at(item: Mapping[str, Any], path: Path | None) -> Any:
@@ -240,8 +323,10 @@ ASYNC_INVOKE = Kind(
     resource="async-invoke",
     open_statuses=("InProgress",),
     outcomes=MappingProxyType({"Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}),
-    # GetAsyncInvoke declares no ResourceNotFoundException; an unknown ARN is a validation error there.
+    # GetAsyncInvoke declares no ResourceNotFoundException. An unknown ARN is a validation error there, and so
+    # is anything else that is wrong with a request.
     gone_codes=frozenset({"ResourceNotFoundException", "ValidationException"}),
+    gone_words="not found",
     arn=("invocationArn",),
     model_id=("modelArn",),
     message=("failureMessage",),

@@ -35,7 +35,7 @@ _SENDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 POLL_REASONS = (*AwsReason, "store", "lease_lost", "internal")
 DELIVERY_STATES = ("pending", "dead")
 SCANS = ("window", "full")
-ITEM_REASONS = ("type", "arn", "status")
+ITEM_REASONS = ("type", "arn", "status", "depth")
 _MOST_PREPARED = 1000
 """With more targets than this, a reason for which a target's polls fail has no series until they do."""
 RETAINED = ("events", "deliveries", "dead_letters")
@@ -117,6 +117,15 @@ class Metrics:
         self.quarantined = self._counter(
             "items_quarantined", "Listed items that cannot be understood.", "reason"
         )
+        self.get_failures = self._counter(
+            "job_get_failures", "Gets of single jobs that failed; each costs only its job.", "reason"
+        )
+        self.details_unavailable = self._counter(
+            "events_without_details", "Events of ended jobs whose Get failed; they carry what the list has."
+        )
+        self.unconfirmed = self._counter(
+            "jobs_unconfirmed", "Open jobs that no list shows any more, and whose Get does not say why."
+        )
         self.transitions = self._counter("transitions", "Changes of status seen.", "kind", "status")
         self.detection_delay = self._histogram(
             "detection_delay_seconds", "From a change, by the service's word, to our seeing it.", _DELAYS
@@ -177,6 +186,7 @@ class Metrics:
             (self.events, (EventType.STATUS_CHANGED, EventType.DISAPPEARED)),
             (self.scans, SCANS),
             (self.quarantined, ITEM_REASONS),
+            (self.get_failures, AwsReason),
             (self.retention_removed, RETAINED),
             (self.web_refused, RefusalReason),
         ):

@@ -36,6 +36,17 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
 
 
+class Details(StrEnum):
+    """Whether a job has what only a Get tells, in the event's `data.details`."""
+
+    COMPLETE = "complete"
+    """A Get has brought it."""
+    NOT_REQUESTED = "not_requested"
+    """No Get was made: the job is open, or was found by a first scan."""
+    UNAVAILABLE = "unavailable"
+    """A Get failed, so the event carries what the list has."""
+
+
 class EventType(StrEnum):
     """The CloudEvents `type` of everything this program publishes."""
 
@@ -118,6 +129,7 @@ class Job:
     input_uri: str | None = None
     output_uri: str | None = None
     records: Records | None = None
+    details: Details = field(default=Details.NOT_REQUESTED, compare=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 """The largest page that the list operations give (`maxResults`, botocore's service models)."""
 
+MISSES_BEFORE_GONE = 3
+"""How many complete listings in a row must lack an open job before a Get is asked whether it is gone."""
+
 MARGIN = timedelta(seconds=1)
 """How far before a job's submission a window begins that is to show it: nobody has documented whether
 `submitTimeAfter` includes its own moment, and one kind reports whole seconds."""
@@ -35,11 +38,15 @@ class OpenJob:
         arn: The job.
         submitted_at: `None` if the service never said.
         missed: How many complete scans in a row should have shown it and did not.
+        get_failures: How often in a row its Get has failed.
+        waiting: Its Get has failed, and is not to be tried yet.
     """
 
     arn: str
     submitted_at: datetime | None
     missed: int = 0
+    get_failures: int = 0
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,14 @@ def narrowest(*, high_water: datetime, overlap: timedelta, open_jobs: Sequence[O
         high_water: The newest submission time that a complete scan saw.
         overlap: How far before it a window begins, because jobs can become visible late.
         open_jobs: The snapshot's open jobs. One that was missed has to be missing from further listings
-            before it is believed gone, so the window reaches back to it.
+            before it is believed gone, so the window reaches back to it. Once it has been missed often
+            enough, a listing says no more about it, and only a Get can.
     """
-    missed = [job.submitted_at for job in open_jobs if job.missed and job.submitted_at is not None]
+    missed = [
+        job.submitted_at
+        for job in open_jobs
+        if 0 < job.missed < MISSES_BEFORE_GONE and job.submitted_at is not None
+    ]
     since = min([high_water - overlap, *(submitted - MARGIN for submitted in missed)])
     return _from(since, _by_age(open_jobs))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,13 +223,47 @@ def test_a_stale_observation_is_ignored() -> None:
 
 
 def test_a_status_that_goes_backwards_later_is_believed() -> None:
-    """The service has the last word: a later modification reopens even an ended job, under a new id."""
+    """An open job may go back and come again, each time under a new id."""
     memory = Memory()
-    for minute, status in enumerate(["InProgress", "Completed", "InProgress", "Completed"]):
+    for minute, status in enumerate(["Validating", "Scheduled", "Validating", "Scheduled"]):
         memory.take([observed(status, minute)])
     assert [change.occurrence for _, change in memory.published] == [0, 0, 1, 1]
-    assert memory.published[-1][1].entries == {"InProgress": 2, "Completed": 2}
+    assert memory.published[-1][1].entries == {"Validating": 2, "Scheduled": 2}
     assert len(set(memory.ids)) == 4
+
+
+@pytest.mark.parametrize("minute", [-9, 5, 9, None])
+def test_an_ended_status_beats_an_open_one_whatever_the_times(minute: int | None) -> None:
+    """A modification time may be wrong; that a job has ended is not taken back (fault 52)."""
+    memory = Memory()
+    memory.take([observed("InProgress", 5)])
+    assert len(memory.take([observed("Completed", minute)])) == 1
+    assert memory.take([observed("InProgress", 10_000)]) == []
+    assert memory.take([observed("InProgress", None)]) == []
+
+
+def test_two_endings_at_one_time_are_corrected_once_at_most() -> None:
+    """Two answers that disagree for ever would otherwise be an event at every poll (fault 75)."""
+    for minute in (5, None):
+        memory = Memory()
+        for status in ["Completed", "Failed"] * 5:
+            memory.take([observed(status, minute)])
+        assert [change.job.status for _, change in memory.published] == ["Completed", "Failed"]
+
+
+def test_an_unknown_status_that_turns_out_to_be_an_ending_is_announced_as_one() -> None:
+    """The status stays, the job has ended: that is told once, under an id of its own (fault 53)."""
+    memory = Memory()
+    memory.take([observed("InProgress", 1)])
+    memory.take([observed("Archived", 2)])
+    ended = MODEL_INVOCATION_JOB.observe(
+        {"jobArn": observed("Archived", 2).arn, "status": "Archived", "endTime": "2026-11-20T10:03:00Z"}
+    )
+    assert (ended.terminal, ended.outcome) == (True, None)
+    (change,) = memory.take([ended])
+    assert (change.previous_status, change.occurrence) == ("Archived", 1)
+    assert memory.take([ended]) == []
+    assert len(set(memory.ids)) == len(memory.ids)
 
 
 def test_a_modification_after_the_end_is_no_change() -> None:
@@ -248,8 +283,9 @@ def test_an_open_job_is_refreshed_silently() -> None:
 
 def test_without_times_or_ranks_the_newer_observation_is_believed() -> None:
     """Where neither a time nor the life cycle tells two states apart, what was seen last counts."""
-    assert supersedes(observed("Submitted", None), observed("Completed", 3))
-    assert supersedes(observed("Archiving", 3), observed("Completed", 3))
+    assert supersedes(observed("Submitted", None), observed("Scheduled", 3))
+    assert not supersedes(observed("Archiving", 3), observed("Completed", 3))
+    assert supersedes(observed("Archiving", 4), observed("Completed", 3))
     assert supersedes(observed("Completed", 3), observed("Archiving", 3))
     assert not supersedes(observed("Submitted", 3), observed("Completed", None))
     assert supersedes(observed("Completed", 3), observed("Submitted", None))

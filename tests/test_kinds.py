@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.errors import ItemError
-from poller.kinds import ASYNC_INVOKE, KINDS, MODEL_INVOCATION_JOB, Kind, kind_of, parse_time
+from poller.kinds import ASYNC_INVOKE, CUT, KINDS, MODEL_INVOCATION_JOB, Kind, kind_of, parse_time
 from poller.model import Outcome, Records
 from poller.plan import PAGE_SIZE
 
@@ -138,6 +138,14 @@ def test_the_codes_for_gone_are_errors_of_the_get_operation(kind: Kind) -> None:
 
 
 @every_kind
+def test_a_validation_error_alone_says_nothing_about_a_job(kind: Kind) -> None:
+    """Only one that speaks of something not found does, where Get has no error for that (fault 75)."""
+    assert not kind.is_gone("ValidationException", "1 validation error detected: a header is malformed")
+    assert not kind.is_gone("InternalServerException", "not found")
+    assert kind.is_gone("ResourceNotFoundException", "The provided job was not found.")
+
+
+@every_kind
 def test_the_actions_are_named_after_the_operations(kind: Kind) -> None:
     """Requests are signed as `bedrock`, which is the prefix of the IAM actions as well."""
     service = Model(kind).service
@@ -224,7 +232,7 @@ def test_a_kind_without_names_and_counts_has_none() -> None:
 def test_unknown_statuses_fields_and_union_members_pass_verbatim() -> None:
     """What nobody declared survives in `raw` and `status`, and is neither open-ended nor an outcome."""
     odd = {"somethingNew": {"deep": [1, None, "x"]}}
-    item = batch_item(status="Archiving", futureField="\ud800\x00", outputDataConfig=odd)
+    item = batch_item(status="Archiving", futureField="\ud800\x00", outputDataConfig=odd, endTime=None)
     job = MODEL_INVOCATION_JOB.observe(item)
     assert (job.status, job.rank, job.terminal, job.outcome) == ("Archiving", None, False, None)
     assert job.output_uri is None
@@ -417,3 +425,57 @@ def test_no_text_raises(text: str) -> None:
     """Any text is a time in UTC or None."""
     moment = parse_time(text)
     assert moment is None or moment.tzinfo is UTC
+
+
+@every_kind
+def test_the_account_of_a_page_is_that_of_the_first_arn_that_can_be_read(kind: Kind) -> None:
+    """Whatever stands before it; none if no item has one."""
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    assert kind.account_in([5, {}, {kind.arn[0]: "odd"}, {kind.arn[0]: arn}]) == "123456789012"
+    assert kind.account_in(["a text", {kind.arn[0]: 5}]) is None
+
+
+def test_a_time_after_the_service_s_own_clock_is_not_believed() -> None:
+    """Each attribute by itself, with a minute of tolerance; the service's word stays in `raw` (fault 52)."""
+    now = datetime(2026, 11, 20, 10, tzinfo=UTC)
+    item = batch_item(
+        submitTime="2026-11-20T10:00:30Z",
+        lastModifiedTime="9999-12-31T00:00:00Z",
+        endTime="2026-11-20T10:02:00Z",
+    )
+    job = MODEL_INVOCATION_JOB.observe(item, now)
+    assert (job.submitted_at, job.modified_at, job.ended_at) == (now + timedelta(seconds=30), None, None)
+    assert job.raw == item
+
+
+@pytest.mark.parametrize(
+    ("times", "ended"),
+    [
+        ({"endTime": "2026-11-20T09:00:00Z"}, True),
+        ({"jobExpirationTime": "2026-11-19T09:00:00Z"}, True),
+        ({"jobExpirationTime": "2026-11-19T11:00:00Z"}, False),
+        ({"jobExpirationTime": "2026-11-01T00:00:00Z", "lastModifiedTime": "2026-11-20T09:00:00Z"}, False),
+        ({"submitTime": "2026-11-01T00:00:00Z"}, True),
+        ({"submitTime": "2026-11-19T00:00:00Z"}, False),
+        ({}, False),
+    ],
+)
+def test_a_status_that_nobody_declared_ends_a_job_by_evidence(times: dict[str, str], ended: bool) -> None:
+    """An end, or a day without a change after its expiry, or after the longest run (fault 53)."""
+    now = datetime(2026, 11, 20, 10, tzinfo=UTC)
+    item = {"jobArn": batch_item()["jobArn"], "status": "Evicted", **times}
+    job = MODEL_INVOCATION_JOB.observe(item, now)
+    assert (job.terminal, job.outcome) == (ended, None)
+    if "endTime" not in times:
+        assert not MODEL_INVOCATION_JOB.observe(item).terminal
+
+
+@pytest.mark.parametrize(("levels", "cut"), [(98, False), (150, True)])
+def test_what_is_nested_too_deeply_is_cut_there(levels: int, cut: bool) -> None:
+    """Lists and objects alike; what is beside it stays (fault 55)."""
+    nested: Any = "end"
+    for level in range(levels):
+        nested = [nested] if level % 2 else {"a": nested, "b": 1}
+    job = MODEL_INVOCATION_JOB.observe(batch_item(deep=nested, beside=[1]))
+    assert (CUT in str(job.raw)) == cut
+    assert job.raw["beside"] == [1]

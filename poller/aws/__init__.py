@@ -1,7 +1,7 @@
 """Sessions, clients and calls: everything that talks to AWS about jobs."""
 
-from poller.aws.api import JobsApi, Page
+from poller.aws.api import Answer, JobsApi, Page
 from poller.aws.organizations import Account, accounts_of
 from poller.aws.sessions import Access, Sessions
 
-__all__ = ["Access", "Account", "JobsApi", "Page", "Sessions", "accounts_of"]
+__all__ = ["Access", "Account", "Answer", "JobsApi", "Page", "Sessions", "accounts_of"]

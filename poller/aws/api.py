@@ -1,12 +1,14 @@
 """Lists and gets the jobs of one kind in one account and region.
 
 A listing believes every page it has been given and promises nothing about absence unless it reached its end.
-The service says nowhere how long a token lives or whether a list holds still, so a listing that goes round in
-circles is recognised and ended.
+The service says nowhere how long a token lives or whether a list holds still. A token that came before is a
+circle. Fresh tokens may go on for dozens of empty pages, but not for ever: pages that show nothing new are
+bounded by their number and by time.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from poller.kinds import Kind
 
 _MOST_PAGES = 20_000
-_MOST_EMPTY_PAGES = 20
+_MOST_IDLE_PAGES = 1_000
+_LEAST_IDLE_PAGES = 100
+_IDLE_SECONDS = 120.0
+"""A listing ends after so many pages in a row that show nothing new, or after fewer that take this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,19 @@ class Page:
     served_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a Get says of one job.
+
+    Args:
+        item: The service's own JSON.
+        served_at: As in `Page`.
+    """
+
+    item: dict[str, Any]
+    served_at: datetime | None
+
+
 class JobsApi:
     """The two calls that a kind needs.
 
@@ -51,8 +69,11 @@ class JobsApi:
     def __init__(self, client: Client, kind: Kind) -> None:
         self._kind = kind
         self._client = client
-        self.retries = 0
-        """Attempts that answered calls needed beyond their first; a sign of throttling or trouble."""
+
+    @property
+    def throttled(self) -> bool:
+        """Whether AWS has throttled any of these calls, also one that succeeded in the end."""
+        return self._client.throttled
 
     def pages(self, since: datetime | None) -> Iterator[Page]:
         """List the jobs submitted after `since`, or all; oldest first, a page at a time.
@@ -63,23 +84,30 @@ class JobsApi:
         """
         token: str | None = None
         tokens: set[str] = set()
-        shapes: set[int] = set()
-        empty = 0
+        shapes: set[int | None] = {None}
+        idle, news_at = 0, time.monotonic()
         for number in range(_MOST_PAGES):
             page = self._page(since, token, number)
             yield page
             token = page.token
             if token is None:
                 return
-            shape = hash((repr(page.items[0]), repr(page.items[-1]), len(page.items))) if page.items else None
-            empty = 0 if page.items else empty + 1
-            if token in tokens or shape in shapes or empty > _MOST_EMPTY_PAGES:
+            if token in tokens:
                 raise IncompleteScanError(
                     f"{self._kind.list_operation} goes round in circles at page {number + 1}"
                 )
             tokens.add(token)
-            if shape is not None:
+            shape = hash((repr(page.items[0]), repr(page.items[-1]), len(page.items))) if page.items else None
+            if shape not in shapes:
                 shapes.add(shape)
+                idle, news_at = 0, time.monotonic()
+                continue
+            idle += 1
+            long = idle >= _LEAST_IDLE_PAGES and time.monotonic() - news_at > _IDLE_SECONDS
+            if long or idle >= _MOST_IDLE_PAGES:
+                raise IncompleteScanError(
+                    f"{self._kind.list_operation} has shown nothing new for {idle} pages"
+                )
         raise IncompleteScanError(f"{self._kind.list_operation} has not ended after {_MOST_PAGES} pages")
 
     def _page(self, since: datetime | None, token: str | None, number: int) -> Page:
@@ -96,7 +124,6 @@ class JobsApi:
                 raise
             message = f"page {number + 1}: {error}"
             raise IncompleteScanError(message, reason=error.reason, code=error.code) from error
-        self.retries += response["ResponseMetadata"].get("RetryAttempts", 0)
         items = response.get(self._kind.list_key)
         following = response.get("nextToken")
         # An empty list may be left out, but then nothing else stands in its place.
@@ -106,8 +133,8 @@ class JobsApi:
             raise IncompleteScanError(message, reason=AwsReason.MALFORMED)
         return Page(items=items or [], token=following or None, served_at=_served_at(response))
 
-    def get(self, arn: str) -> dict[str, Any]:
-        """Get one job, as the service's own JSON.
+    def get(self, arn: str) -> Answer:
+        """Get one job.
 
         Raises:
             AwsError: It could not be had; with `NOT_FOUND` if the service says that there is no such job.
@@ -116,11 +143,12 @@ class JobsApi:
             with translated(self._kind.get_operation):
                 response = self._client.call(self._kind.get_operation, **{self._kind.get_parameter: arn})
         except AwsError as error:
-            if error.code in self._kind.gone_codes:
+            if self._kind.is_gone(error.code, str(error)):
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error
             raise
-        self.retries += response.pop("ResponseMetadata").get("RetryAttempts", 0)
-        return response
+        served_at = _served_at(response)
+        del response["ResponseMetadata"]
+        return Answer(response, served_at)
 
 
 def _served_at(response: Mapping[str, Any]) -> datetime | None:

@@ -57,8 +57,20 @@ class Access:
 _SIGNED = Config(auth_scheme_preference="sigv4")
 """Sign with the credentials of the access, whatever token the environment holds."""
 
-_calling: ContextVar[Access] = ContextVar("calling")
-"""On whose behalf the present thread sends a request."""
+
+class _Call:
+    """A call that the present thread makes.
+
+    Args:
+        access: On whose behalf.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.throttled = False
+
+
+_calling: ContextVar[_Call] = ContextVar("calling")
 
 
 class Client:
@@ -71,6 +83,8 @@ class Client:
 
     def __init__(self, shared: Any, access: Access) -> None:
         self.shared = shared
+        self.throttled = False
+        """Whether AWS has throttled any call, also one that succeeded in the end."""
         self._access = access
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -79,11 +93,13 @@ class Client:
         Raises:
             Exception: Whatever the SDK raises.
         """
-        before = _calling.set(self._access)
+        call = _Call(self._access)
+        before = _calling.set(call)
         try:
             response: dict[str, Any] = getattr(self.shared, xform_name(operation))(**parameters)
         finally:
             _calling.reset(before)
+            self.throttled = self.throttled or call.throttled
         return response
 
 
@@ -95,7 +111,7 @@ class _CallersCredentials(Credentials):  # type: ignore[misc] # botocore has no 
         self._of = of
 
     def get_frozen_credentials(self) -> Any:
-        credentials = self._of(_calling.get())
+        credentials = self._of(_calling.get().access)
         # The SDK says itself that there are none.
         return None if credentials is None else credentials.get_frozen_credentials()
 
@@ -302,7 +318,7 @@ class Sessions:
 
     def _before_send(self, region: str) -> Any:
         def handle(event_name: str, **_: Any) -> None:
-            self._limit(_calling.get(), region).wait()
+            self._limit(_calling.get().access, region).wait()
             self._metrics.aws_requests.labels(*_operation(event_name)).inc()
 
         return handle
@@ -332,6 +348,7 @@ class Sessions:
         status = response_dict["status_code"] if response_dict else None
         if code in THROTTLES or status == _THROTTLED_STATUS:
             self._metrics.aws_throttles.labels(service).inc()
+            _calling.get().throttled = True
 
 
 def _operation(event_name: str) -> tuple[str, str]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError, ResponseParserFactory, RestJSONParser
 
-from poller.kinds import KINDS
+from poller.kinds import CUT, DEEPEST, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,9 @@ VERBATIM_SHAPES = frozenset(
 """The output shapes that are not parsed; a test holds them against botocore's models."""
 
 FIRST_ERROR_STATUS = 300
+_DEEPEST = DEEPEST + 10
+"""So much can be read, and more than this the kind cuts itself, and says so."""
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untyped
@@ -38,8 +43,7 @@ class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untype
         if not verbatim or response["status_code"] >= FIRST_ERROR_STATUS:
             return super().parse(response, shape)
         try:
-            # Python reads NaN and Infinity, which are no JSON and could not be sent on.
-            parsed = json.loads(response["body"], parse_constant=str, parse_float=_finite, parse_int=_whole)
+            parsed = _loads(response["body"])
         except (ValueError, RecursionError) as error:
             raise ResponseParserError(f"the response's body is not JSON: {error}") from error
         if not isinstance(parsed, dict):
@@ -51,6 +55,34 @@ class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untype
             "HTTPHeaders": headers,
         }
         return parsed
+
+
+def _loads(body: bytes) -> Any:
+    # Python reads NaN and Infinity, which are not JSON and could not be sent on.
+    load = partial(json.loads, parse_constant=str, parse_float=_finite, parse_int=_whole)
+    try:
+        return load(body)
+    except RecursionError:
+        # One item that is nested without end must not cost the page.
+        return load(_cut(body.decode()))
+
+
+def _cut(text: str) -> str:
+    """The same JSON, with a text in place of whatever is nested more deeply than can be read."""
+    kept, depth, at, begun = [], 0, 0, 0
+    for token in _TOKENS.finditer(text):
+        mark = token[0]
+        if mark in "[{":
+            depth += 1
+            if depth == _DEEPEST:
+                kept.append(text[at : token.start()])
+                begun = token.start()
+        elif mark in "]}":
+            if depth == _DEEPEST:
+                kept.append(json.dumps(CUT))
+                at = token.end()
+            depth -= 1
+    return "".join([*kept, text[at if depth < _DEEPEST else begun :]])
 
 
 def _finite(text: str) -> float | str:

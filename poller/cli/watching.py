@@ -54,7 +54,8 @@ def follow(context: Context, arn: str, *, every: float) -> int:
             bar = progress.add_task("", total=None, counts="")
             status = None
             while True:
-                job = kind.observe(api.get(arn))
+                answer = api.get(arn)
+                job = kind.observe(answer.item, answer.served_at)
                 if job.status != status:
                     status = job.status
                     console.print(f"{time.strftime('%H:%M:%S')}  {status}", highlight=False)

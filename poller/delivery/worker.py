@@ -41,6 +41,8 @@ _STORE_RETRY_SECONDS = 1.0
 _AHEAD = 16
 """Batches claimed for each that can be sent at once, so that sends never wait for the database."""
 _LINGER_SECONDS = 0.01
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of events that are held at once; a single one may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class SinkWorker:
         self._sending: dict[asyncio.Task[None], Sequence[Delivery]] = {}
         self._waiting: deque[_Batch] = deque()
         self._held = 0
+        self._held_bytes = 0
         self._window = sink.settings.concurrency * sink.batch_size * _AHEAD
         self._settled: list[Settlement] = []
         self._give_back: list[Delivery] = []
@@ -143,13 +146,14 @@ class SinkWorker:
         """Settle what has ended, claim what fits, and begin to send it; whether there was anything."""
         settled, self._settled = self._settled, []
         limit = 0
-        if not self._stopping and time.monotonic() >= self._resume_at:
-            limit = max(0, self._window - self._held)
+        if not self._stopping and time.monotonic() >= self._resume_at and self._has_room:
+            limit = self._window - self._held
+        room = _MOST_BYTES - self._held_bytes
         lease = self._deadline + self._patience
         began = time.monotonic()
         try:
             recorded, claimed = await self._in_thread(
-                lambda: self._outbox.exchange(settled, self.name, limit=limit, lease=lease)
+                lambda: self._outbox.exchange(settled, self.name, limit=limit, lease=lease, most_bytes=room)
             )
         except StoreError:
             self._settled = settled + self._settled
@@ -158,9 +162,21 @@ class SinkWorker:
         size = self.sink.batch_size
         for start in range(0, len(claimed), size):
             self._waiting.append(_Batch(claimed[start : start + size], began + self._patience))
-        self._held += len(claimed)
+        self._hold(claimed)
         self._begin_sends()
         return bool(settled or claimed)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._held < self._window and self._held_bytes < _MOST_BYTES
+
+    def _hold(self, deliveries: Sequence[Delivery]) -> None:
+        self._held += len(deliveries)
+        self._held_bytes += sum(len(delivery.event.body) for delivery in deliveries)
+
+    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
+        self._held -= len(deliveries)
+        self._held_bytes -= sum(len(delivery.event.body) for delivery in deliveries)
 
     def _begin_sends(self) -> None:
         while self._waiting and len(self._sending) < self.sink.settings.concurrency:
@@ -170,7 +186,7 @@ class SinkWorker:
             if time.monotonic() > batch.good_until:
                 # Its lease would end before the deadline of a send that begins now.
                 self._give_back.extend(batch.deliveries)
-                self._held -= len(batch.deliveries)
+                self._let_go(batch.deliveries)
                 continue
             task = asyncio.create_task(self._send(batch.deliveries))
             self._sending[task] = batch.deliveries
@@ -178,7 +194,7 @@ class SinkWorker:
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            self._held -= len(self._sending.pop(task))
+            self._let_go(self._sending.pop(task))
             self._begin_sends()
         self._wake.set()
 
@@ -258,7 +274,7 @@ class SinkWorker:
             if self._settled:
                 return
         seconds = _IDLE_SECONDS
-        if self._held < self._window:
+        if self._has_room:
             due = await self._in_thread(lambda: self._outbox.next_due(self.name))
             paused = self._resume_at - time.monotonic()
             if due is not None:
@@ -274,7 +290,7 @@ class SinkWorker:
         held, self._give_back = self._give_back, []
         for batch in self._waiting:
             held += batch.deliveries
-            self._held -= len(batch.deliveries)
+            self._let_go(batch.deliveries)
         self._waiting.clear()
         if held:
             await self._in_thread(lambda: self._outbox.release(held))

@@ -152,7 +152,7 @@ class Cycle:
             scan.get_older(plan)
             scan.absent(plan)
         finally:
-            report.strained = api.retries > 0
+            report.strained = api.throttled
         self._finish(claim, scan, report)
 
     def _is_of_new_account(self, page: Page, report: Report) -> bool:

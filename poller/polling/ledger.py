@@ -48,5 +48,8 @@ class Ledger(Protocol):
     def mark_missed(self, claim: Claim, arns: Collection[str]) -> Mapping[str, int]:
         """Count one more listing without these jobs."""
 
+    def note_gets(self, claim: Claim, failed: Mapping[str, int], recovered: Collection[str]) -> None:
+        """Record how the Gets of open jobs went."""
+
     def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
         """Record that the scan was complete."""

@@ -70,5 +70,8 @@ class Rehearsal:
         """Count nothing."""
         return {}
 
+    def note_gets(self, claim: Claim, failed: Mapping[str, int], recovered: Collection[str]) -> None:
+        """Nothing to record."""
+
     def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
         """Nothing to record."""

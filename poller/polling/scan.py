@@ -7,14 +7,16 @@ recorded even if the next page never comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
 from poller.diff import diff, disappearance, supersedes
 from poller.envelope import happened_at, job_event
 from poller.errors import AwsError, AwsReason, ItemError
-from poller.plan import MARGIN
+from poller.model import Details
+from poller.plan import MARGIN, MISSES_BEFORE_GONE
 from poller.store import Observation
 
 if TYPE_CHECKING:
@@ -31,13 +33,22 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
-MISSES_BEFORE_GONE = 3
-"""How many complete listings in a row must lack an open job before a Get is asked whether it is gone."""
-
 _ENDED_AT_ONCE = 20
 """How many ended jobs wait for their details before they are recorded; bounds what a kill repeats."""
 
 _SKEW_SECONDS = 60.0
+_NO_DATE = timedelta(days=1)
+"""How much later than the local clock a time may be, where the service's answer has no `Date`."""
+_MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of events that are recorded at once."""
+
+_OF_THE_ACCOUNT = (AwsReason.CREDENTIALS, AwsReason.THROTTLED)
+"""Why a Get fails for every job, so that the next one would fail as well."""
+_MOST_IN_A_ROW = 3
+_MOST_AFTER_SUCCESS = 20
+"""Gets of different jobs that fail one after the other, until it is not taken for the jobs' own fault: before
+any has worked in a poll, and after."""
+_DETAIL_ATTEMPTS = 3
 
 _MOST_WARNINGS = 10_000
 
@@ -143,15 +154,21 @@ class Scan:
         self._report = report
         self._announce = announce
         self._details = details
-        self._unseen = {job.arn: job for job in open_jobs}
+        self._open = {job.arn: job for job in open_jobs}
+        self._unseen = dict(self._open)
         self._returned: set[str] = set()
         self._pages = 0
         self._gets_left = gets
         self._reserved = 0
         self._first = first
+        self._statusless: dict[str, ItemError] = {}
+        self._failed: dict[str, int] = {}
+        self._recovered: set[str] = set()
+        self._denied: list[str] = []
+        self._in_a_row = 0
         self.high_water: datetime | None = None
         self.carried_ends = 0
-        """Ended jobs that were not recorded for want of calls."""
+        """Jobs that were not recorded for want of calls."""
         self.carried_gets: list[str] = []
         """Open jobs that were not looked at for the same reason, in the order of their turn."""
 
@@ -179,9 +196,10 @@ class Scan:
             for item, (arn, status) in zip(page.items, glances, strict=True)
             if arn is None or arn not in ended or status not in {None, ended[arn]}
         ]
-        jobs = [job for item in fresh if (job := self._observe(item)) is not None]
+        jobs = [job for item in fresh if (job := self._observe(item, page.served_at)) is not None]
         changed = [job.arn for job in jobs if job.arn in ended]
-        self._take(jobs, {**others, **self._tools.ledger.known(changed)} if changed else others)
+        known = {**others, **self._tools.ledger.known(changed)} if changed else others
+        self._take(jobs, self._believed(known, page.served_at))
 
     def _compare_clocks(self, served_at: datetime) -> None:
         """Tell by how much the local clock is wrong; nothing but `observed_at` depends on it."""
@@ -190,23 +208,42 @@ class Scan:
         if abs(skew) > _SKEW_SECONDS:
             self._tools.warn_once("clock.skewed", self._claim.target, "", seconds=round(skew, 1))
 
-    def _observe(self, item: Any) -> Job | None:
+    def _limit(self, served_at: datetime | None) -> datetime:
+        """The latest time that an answer can speak of: the service's own when it answered."""
+        return served_at or self._tools.now() + _NO_DATE
+
+    def _believed(self, known: Mapping[str, Known], served_at: datetime | None) -> Mapping[str, Known]:
+        """The rows, without times that are yet to come: an absurd one would outdo all that is seen later."""
+        limit = self._limit(served_at)
+        absurd = {
+            arn: replace(row, modified_at=None)
+            for arn, row in known.items()
+            if row.modified_at is not None and row.modified_at > limit
+        }
+        return {**known, **absurd} if absurd else known
+
+    def _observe(self, item: Any, served_at: datetime | None) -> Job | None:
         try:
-            return self._kind.observe(item)
+            job = self._kind.observe(item, self._limit(served_at))
         except ItemError as error:
             if error.arn is not None:
                 self._unseen.pop(error.arn, None)
                 # The list may leave out the status, which its model does not require; the Get has it.
-                try:
-                    return self._kind.observe({**item, **self._api.get(error.arn)})
-                except (AwsError, ItemError):
-                    pass
-            self._tools.metrics.quarantined.labels(error.reason).inc()
-            key = error.arn or error.reason
-            self._tools.warn_once(
-                "item.quarantined", self._claim.target, key, reason=error.reason, error=str(error)
-            )
+                self._statusless[error.arn] = error
+            else:
+                self._quarantine(error)
             return None
+        if job.raw is not item:
+            self._tools.metrics.quarantined.labels("depth").inc()
+            self._tools.warn_once("item.cut", self._claim.target, job.arn, job_arn=job.arn, why="nesting")
+        return job
+
+    def _quarantine(self, error: ItemError) -> None:
+        self._tools.metrics.quarantined.labels(error.reason).inc()
+        key = error.arn or error.reason
+        self._tools.warn_once(
+            "item.quarantined", self._claim.target, key, reason=error.reason, error=str(error)
+        )
 
     def _take(self, jobs: Sequence[Job], known: Mapping[str, Known]) -> None:
         """Diff observations and record them, ended jobs with their details and a few at a time."""
@@ -232,34 +269,65 @@ class Scan:
             self._record(diff(known, chunk, announce_new=self._announce))
 
     def _wants_details(self, change: Change) -> bool:
-        return self._details and change.event_type is not None and change.job.terminal
+        wanted = self._details and change.event_type is not None and change.job.terminal
+        return wanted and change.job.details is Details.NOT_REQUESTED
 
     def _detailed(self, job: Job) -> Job:
         """The ended job with what only Get tells; as it is if the Get fails or shows an older state."""
-        try:
-            self._tools.alive(self._claim.target)
-            self._tools.ledger.renew(self._claim)
-            detailed = self._kind.observe({**job.raw, **self._api.get(job.arn)})
-        except (AwsError, ItemError) as error:
-            reason = error.reason
-            self._tools.warn_once(
-                "job.details_unavailable", self._claim.target, str(reason), job_arn=job.arn, error=str(error)
-            )
-            return job
-        return detailed if detailed.arn == job.arn and supersedes(detailed, job) else job
+        for attempt in range(1, _DETAIL_ATTEMPTS + 1):
+            try:
+                self._tools.alive(self._claim.target)
+                self._tools.ledger.renew(self._claim)
+                answer = self._api.get(job.arn)
+                detailed = self._kind.observe({**job.raw, **answer.item}, self._limit(answer.served_at))
+            except (AwsError, ItemError) as error:
+                throttled = isinstance(error, AwsError) and error.reason is AwsReason.THROTTLED
+                if throttled and attempt < _DETAIL_ATTEMPTS and self._gets_left > self._reserved:
+                    self._gets_left -= 1
+                    continue
+                self._count_failure(error)
+                self._tools.warn_once(
+                    "job.details_unavailable",
+                    self._claim.target,
+                    str(error.reason),
+                    job_arn=job.arn,
+                    error=str(error),
+                )
+                break
+            detailed = replace(detailed, details=Details.COMPLETE)
+            if detailed.arn == job.arn and supersedes(detailed, job):
+                return detailed
+            # The answer of a replica that lags tells nothing.
+            break
+        self._tools.metrics.details_unavailable.inc()
+        return replace(job, details=Details.UNAVAILABLE)
+
+    def _count_failure(self, error: AwsError | ItemError) -> None:
+        reason = error.reason if isinstance(error, AwsError) else AwsReason.MALFORMED
+        self._tools.metrics.get_failures.labels(reason).inc()
 
     def _record(self, changes: Sequence[Change]) -> None:
         if not changes and not self._returned:
             return
         target = self._claim.target
         observed_at = self._tools.now()
-        observations = []
+        observations: list[Observation] = []
+        size = 0
         for change in changes:
             if change.event_type is None:
                 observations.append(Observation(change))
                 continue
             event = job_event(change, change.event_type, target, observed_at)
             observations.append(Observation(change, event, self._tools.route(event.data)))
+            size += len(event.body)
+            if size > _MOST_BYTES:
+                self._write(observations, observed_at)
+                observations, size = [], 0
+        self._write(observations, observed_at)
+
+    def _write(self, observations: Sequence[Observation], observed_at: datetime) -> None:
+        if not observations and not self._returned:
+            return
         self._tools.ledger.record(self._claim, observations, seen=self._returned)
         self._returned.clear()
         self._report.changes += len(observations)
@@ -282,44 +350,114 @@ class Scan:
             self._tools.recorded()
 
     def get_older(self, plan: ScanPlan) -> None:
-        """Look at the open jobs that the listing could not show, one by one, as far as the budget goes."""
-        # Those carried before go first, in their turn, so that none waits for ever.
-        for arn in dict.fromkeys([*(arn for arn in self._first if arn in plan.gets), *plan.gets]):
-            if arn not in self._unseen:
-                continue
-            if self._gets_left < 1:
-                self.carried_gets.append(arn)
-                continue
+        """Look at the jobs of which the listing does not tell the status, one by one, as far as calls go.
+
+        Raises:
+            AwsError: A Get failed for a reason that is not the job's own.
+        """
+        try:
+            # Those carried before go before others, in their turn, so that none waits for ever.
+            # Those without a row first: nothing but the present window shows them.
+            unknown = [arn for arn in self._statusless if arn not in self._open]
+            wanted = dict.fromkeys([*plan.gets, *self._statusless])
+            for arn in dict.fromkeys([*unknown, *(arn for arn in self._first if arn in wanted), *wanted]):
+                if arn in self._unseen or arn in self._statusless:
+                    self._get_or_carry(arn)
+                if len(self._denied) >= _MOST_IN_A_ROW and not self._recovered:
+                    break
+            if self._denied and not self._recovered:
+                self._list_older(plan)
+        finally:
+            self._tools.ledger.note_gets(self._claim, self._failed, self._recovered & self._troubled)
+
+    @property
+    def _troubled(self) -> set[str]:
+        """The open jobs whose Get had failed before."""
+        return {arn for arn, job in self._open.items() if job.get_failures}
+
+    def _get_or_carry(self, arn: str) -> None:
+        if arn in self._open and self._open[arn].waiting:
+            return
+        if self._gets_left >= 1:
             self._gets_left -= 1
-            self._tools.ledger.renew(self._claim)
-            try:
-                job = self._observe(self._api.get(arn))
-            except AwsError as error:
-                if error.reason is AwsReason.ACCESS_DENIED:
-                    self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
-                    self._list_older(plan)
-                    return
-                if error.reason is not AwsReason.NOT_FOUND:
-                    raise
+            self._get(arn)
+        elif arn in self._open:
+            self.carried_gets.append(arn)
+        else:
+            # Without a row, it is found again only if the window stays where it is.
+            self.carried_ends += 1
+
+    def _get(self, arn: str) -> None:
+        self._tools.alive(self._claim.target)
+        self._tools.ledger.renew(self._claim)
+        try:
+            answer = self._api.get(arn)
+            job = self._kind.observe(answer.item, self._limit(answer.served_at))
+        except ItemError as error:
+            self._quarantine(error)
+            self._get_failed(arn, error)
+        except AwsError as error:
+            if arn in self._statusless:
+                self._quarantine(self._statusless[arn])
+            if error.reason is not AwsReason.NOT_FOUND:
+                self._get_failed(arn, error)
+            elif arn in self._unseen:
                 self._missed([arn])
-                continue
+        else:
+            self._in_a_row = 0
+            self._recovered.add(arn)
             self._unseen.pop(arn, None)
-            if job is not None and job.arn == arn:
-                self._take([job], self._tools.ledger.known([arn]))
+            if job.arn == arn:
+                known = self._believed(self._tools.ledger.known([arn]), answer.served_at)
+                self._take([replace(job, details=Details.COMPLETE)], known)
+
+    def _get_failed(self, arn: str, error: AwsError | ItemError) -> None:
+        """Let a job whose Get fails wait longer and longer, and go on with the others.
+
+        Raises:
+            AwsError: The reason is not the job's own.
+        """
+        self._count_failure(error)
+        if isinstance(error, AwsError) and error.reason in _OF_THE_ACCOUNT:
+            raise error
+        before = self._open[arn].get_failures if arn in self._open else 0
+        self._failed[arn] = before + 1
+        self._tools.warn_once(
+            "job.get_failed", self._claim.target, arn, job_arn=arn, reason=str(error.reason), error=str(error)
+        )
+        if not isinstance(error, AwsError):
+            return
+        if error.reason is AwsReason.ACCESS_DENIED:
+            self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
+            self._denied.append(arn)
+            return
+        self._in_a_row += 1
+        limit = _MOST_IN_A_ROW if not self._recovered else _MOST_AFTER_SUCCESS
+        if self._in_a_row >= limit:
+            raise error
 
     def _list_older(self, plan: ScanPlan) -> None:
         """Look at the same jobs by a wider listing, for want of the permission to get them."""
-        older = [self._unseen[arn] for arn in plan.gets if arn in self._unseen]
+        # What several complete listings have not shown another one will not show.
+        older = [
+            self._unseen[arn]
+            for arn in plan.gets
+            if arn in self._unseen and self._unseen[arn].missed < MISSES_BEFORE_GONE
+        ]
+        if not older:
+            return
         times = [job.submitted_at for job in older if job.submitted_at is not None]
         for page in self._api.pages(min(times) - MARGIN if len(times) == len(older) else None):
             self.page(page)
         self._missed([job.arn for job in older if job.arn in self._unseen])
+        # The list tells of them as well as a Get would.
+        for job in older:
+            self._failed.pop(job.arn, None)
 
     def absent(self, plan: ScanPlan) -> None:
         """Count the open jobs that a complete listing should have shown and did not."""
         gets = set(plan.gets)
-        missing = [arn for arn in self._unseen if arn not in gets]
-        self._missed(missing)
+        self._missed([arn for arn, job in self._unseen.items() if arn not in gets and not job.waiting])
         if self._returned:
             self._record([])
 
@@ -331,22 +469,42 @@ class Scan:
 
     def _confirm_gone(self, arn: str) -> None:
         try:
-            job = self._observe(self._api.get(arn))
+            answer = self._api.get(arn)
+            job = self._kind.observe(answer.item, self._limit(answer.served_at))
+        except ItemError as error:
+            self._quarantine(error)
+            self._unconfirmed(arn, error)
+            return
         except AwsError as error:
-            if error.reason is AwsReason.ACCESS_DENIED:
-                self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
-                return
             if error.reason is not AwsReason.NOT_FOUND:
-                raise
+                self._unconfirmed(arn, error)
+                return
             known = self._tools.ledger.known([arn])[arn]
             _log.warning(
                 "job.disappeared", job_arn=arn, target=self._claim.target.id, last_status=known.status
             )
             self._record([disappearance(known, self._tools.ledger.remembered(arn))])
             return
-        if job is not None and job.arn == arn:
+        if job.arn == arn:
             self._returned.add(arn)
-            self._take([job], self._tools.ledger.known([arn]))
+            known_rows = self._believed(self._tools.ledger.known([arn]), answer.served_at)
+            self._take([replace(job, details=Details.COMPLETE)], known_rows)
+
+    def _unconfirmed(self, arn: str, error: AwsError | ItemError) -> None:
+        """Leave open whether a job is gone, as its Get does not say; ask again ever less often.
+
+        Raises:
+            AwsError: The reason is not the job's own.
+        """
+        self._tools.metrics.unconfirmed.inc()
+        before = self._open[arn].get_failures if arn in self._open else 0
+        self._tools.ledger.note_gets(self._claim, {arn: before + 1}, ())
+        self._count_failure(error)
+        if isinstance(error, AwsError) and error.reason is AwsReason.ACCESS_DENIED:
+            self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
+        self._tools.warn_once("job.unconfirmed", self._claim.target, arn, job_arn=arn, error=str(error))
+        if isinstance(error, AwsError) and error.reason in (*_OF_THE_ACCOUNT, AwsReason.NETWORK):
+            raise error
 
 
 def _label(kind: Kind, job: Job) -> str:

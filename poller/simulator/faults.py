@@ -12,6 +12,7 @@ that matches a request acts, in the order they were added; the first that answer
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Call:
     account: str
     page: int
     now: int
+    arn: str | None = None
+    """The job that a Get asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,11 +73,20 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fail(Fault):
-    """Answer with an error; by default the service's own 500."""
+    """Answer with an error; by default the service's own 500.
 
+    Args:
+        arn: Only Gets of this job.
+    """
+
+    arn: str | None = None
     code: str = "InternalServerException"
     status: int = 500
     message: str = "An internal server error occurred. Retry your request."
+
+    def matches(self, call: Call) -> bool:
+        """Whether this is a request that the fault is for, also by the job."""
+        return Fault.matches(self, call) and self.arn in {None, call.arn}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -182,6 +194,27 @@ class Change(Fault):
     arn: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Nest(Fault):
+    """Show a job with a field of lists in lists.
+
+    Args:
+        arn: Only this job.
+        levels: How many.
+    """
+
+    arn: str | None = None
+    levels: int = 20_000
+
+
+_NESTED = re.compile(rb'"<nested ([0-9]+)>"')
+
+
+def unfold(body: bytes) -> bytes:
+    """Write the lists of `Nest` into an answer; no writer of JSON would."""
+    return _NESTED.sub(lambda match: b"[" * int(match[1]) + b"]" * int(match[1]), body)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Twice(Fault):
     """Show a job twice on its page of a listing: as it is, then as `change` returns it."""
@@ -284,12 +317,16 @@ class Faults:
         with self._lock:
             for armed in self._armed:
                 fault = armed.fault
-                if not isinstance(fault, (Change, Twice)) or fault.arn not in {None, arn}:
+                if not isinstance(fault, (Change, Twice, Nest)) or fault.arn not in {None, arn}:
                     continue
                 if armed.spent() or not fault.matches(call) or (isinstance(fault, Twice) and not listing):
                     continue
                 if not shown or not isinstance(shown[0], dict):
                     break
+                if isinstance(fault, Nest):
+                    armed.fired += 1
+                    shown = [{**shown[0], "nested": f"<nested {fault.levels}>"}, *shown[1:]]
+                    continue
                 changed = fault.change(copy.deepcopy(shown[0]))
                 if isinstance(fault, Twice):
                     armed.fired += 1

@@ -327,6 +327,7 @@ class Simulator:
             account=exchange.account,
             page=page_number(exchange.parameters.get("nextToken")),
             now=exchange.now,
+            arn=exchange.parameters.get("invocationArn") or exchange.parameters.get("jobIdentifier"),
         )
         delay = sum(fault.seconds for fault, _ in self.faults.acting(call, f.Latency))
         for fault, _ in self.faults.acting(call, f.Fail, f.Reset, f.Garbage):
@@ -338,7 +339,7 @@ class Simulator:
                 refusal = error
         if refusal is not None:
             return _error(exchange, refusal, delay)
-        answer = Answer(operation.success, _headers(exchange), json.dumps(members).encode(), delay)
+        answer = Answer(operation.success, _headers(exchange), f.unfold(json.dumps(members).encode()), delay)
         for cut, _ in self.faults.acting(call, f.CutBody):
             return replace(answer, keep=cut.keep, reset=cut.reset)
         return answer

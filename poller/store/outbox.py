@@ -8,6 +8,7 @@ work. Of the pending deliveries of one job to one sink only the oldest can be cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from poller.store.clock import FALL_SECONDS
 from poller.store.database import Prepared
 from poller.store.queue import (
     BACKLOG,
+    BODIES,
     DEAD,
     DEAD_LETTERS,
     DELIVERED,
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from poller.store.database import Database
 
 _LONGEST_ERROR = 500
+MOST_BYTES = 16 * 1024 * 1024
+"""Of the bodies that one claim takes; the first one may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,13 @@ class Outbox:
         return self.exchange(settlements, "", limit=0, lease=0)[0]
 
     def exchange(
-        self, settlements: Sequence[Settlement], sink: str, *, limit: int, lease: float
+        self,
+        settlements: Sequence[Settlement],
+        sink: str,
+        *,
+        limit: int,
+        lease: float,
+        most_bytes: int = MOST_BYTES,
     ) -> tuple[int, list[Delivery]]:
         """Settle and claim in one transaction; a busy worker commits half as often that way.
 
@@ -187,6 +197,7 @@ class Outbox:
             sink: As `claim`, and the rest likewise; a `limit` of 0 claims nothing.
             limit: How many at most.
             lease: Seconds until others may take them again.
+            most_bytes: Claim no more once their bodies have come to so many bytes.
 
         Returns:
             How many settlements were recorded, and the claimed deliveries.
@@ -205,7 +216,8 @@ class Outbox:
             fell = self._clock.fell_back(sink, now)
             if fell:
                 self._distrust(connection, sink, now, lease)
-            return recorded, self._claim(connection, sink, limit, now + lease), now if fell else None
+            claimed = self._claim(connection, sink, limit, now + lease, most_bytes)
+            return recorded, claimed, now if fell else None
 
         recorded, claimed, corrected = self._database.write(transaction)
         if corrected is not None:
@@ -259,12 +271,26 @@ class Outbox:
         corrected = {"due_at": now, "first_failed_at": sa.case((first > now, now), else_=first)}
         connection.execute(sa.update(deliveries).where(*later, *ahead).values(corrected))
 
-    def _claim(self, connection: sa.Connection, sink: str, limit: int, until: float) -> list[Delivery]:
-        rows = connection.execute(self._claimable, {"sink_name": sink, "most": limit}).all()
-        self._lease.many(connection, [{"key": key, "until": until} for key, *_ in rows])
+    def _claim(
+        self, connection: sa.Connection, sink: str, limit: int, until: float, most_bytes: int
+    ) -> list[Delivery]:
+        found = connection.execute(self._claimable, {"sink_name": sink, "most": limit}).all()
+        # Bodies are read once it is known how many fit: a few hundred may be as large as the memory.
+        before = accumulate((row.size for row in found), initial=0)
+        rows = [row for row, size in zip(found, before, strict=False) if size < most_bytes]
+        self._lease.many(connection, [{"key": row.id, "until": until} for row in rows])
+        keys = list({row.event_id for row in rows})
+        bodies = dict(connection.execute(BODIES, {"keys": keys}).all()) if keys else {}
         return [
-            Delivery(key, sink, Event(event_id, event_type, bytes(body)), attempts, epoch + 1, failing_for)
-            for key, attempts, epoch, failing_for, event_id, event_type, body in rows
+            Delivery(
+                row.id,
+                sink,
+                Event(row.event_id, row.type, bytes(bodies[row.event_id])),
+                row.attempts,
+                row.epoch + 1,
+                row.failing_for,
+            )
+            for row in rows
         ]
 
     def release(self, held: Sequence[Delivery]) -> None:

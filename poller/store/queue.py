@@ -110,13 +110,16 @@ def claimable(now: sa.ColumnElement[float]) -> sa.Select[Any]:
             (now - deliveries.c.first_failed_at).label("failing_for"),
             deliveries.c.event_id,
             events.c.type,
-            events.c.body,
+            sa.func.length(events.c.body).label("size"),
         )
         .join(events, events.c.id == deliveries.c.event_id)
         .where(now >= READY)
         .limit(sa.bindparam("most", type_=sa.Integer()))
         .with_for_update(skip_locked=True, of=deliveries)
     )
+
+
+BODIES = sa.select(events.c.id, events.c.body).where(events.c.id.in_(sa.bindparam("keys", expanding=True)))
 
 
 def _counted(state: sa.ColumnElement[str]) -> sa.Select[Any]:

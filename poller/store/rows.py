@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,11 +13,15 @@ from poller.model import Known
 from poller.store.tables import from_micros, jobs, to_micros
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
     from poller.model import Change
 
 PLACE = ("account_id", "region", "kind")
 COUNTED_BY = (*PLACE, "status")
-_KEYS = tuple(jobs.c[name] for name in COUNTED_BY)
+LONGEST_COUNTED = 200
+"""Characters of a status by which jobs are counted; more do not fit into a key of PostgreSQL's index."""
+_KEYS = (*(jobs.c[name] for name in PLACE), sa.func.substr(jobs.c.status, 1, LONGEST_COUNTED))
 COUNTED = (
     sa.select(*_KEYS, sa.func.count())
     .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
@@ -33,7 +37,24 @@ RECALL = sa.select(
     jobs.c.gone,
 ).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
 RECORD_STATES = ("total", "processed", "succeeded", "failed")
-COLUMNS = tuple(column.name for column in jobs.columns)
+_OF_GETS = frozenset({"get_failures", "get_after"})
+COLUMNS = tuple(column.name for column in jobs.columns if column.name not in _OF_GETS)
+"""What an observation writes; the others are written when a Get fails or works again."""
+_MOST_KEYS = 1000
+
+ItemT = TypeVar("ItemT")
+
+
+def chunks(values: Collection[ItemT]) -> Iterator[list[ItemT]]:
+    """The values, no more at once than every database takes as parameters of a statement."""
+    every = list(values)
+    for start in range(0, len(every), _MOST_KEYS):
+        yield every[start : start + _MOST_KEYS]
+
+
+def counted_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is counted by: the values of `COUNTED_BY`."""
+    return (*(row[key] for key in PLACE), row["status"][:LONGEST_COUNTED])
 
 
 def rank_of(row: Any) -> int | None:

@@ -28,6 +28,8 @@ from poller.store.rows import (
     PLACE,
     RECALL,
     RECORD_STATES,
+    chunks,
+    counted_by,
     known_of,
     rank_of,
     row_of,
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
     from poller.store.database import Database
 
 _LONG_LEASE_SECONDS = 120.0
+
+_FIRST_WAIT_SECONDS = 60.0
+_LONGEST_WAIT_SECONDS = 3600.0
+"""Between two Gets of a job whose Get fails: twice as long each time, up to this."""
 
 _OPEN = sa.and_(~jobs.c.terminal, ~jobs.c.gone)
 
@@ -126,7 +132,7 @@ class Snapshot:
         self._claiming_rested = Prepared(database.engine, self._claim_of(rested=True))
         self._opening = Prepared(
             database.engine,
-            sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed)
+            sa.select(jobs.c.arn, jobs.c.submitted_at, jobs.c.missed, jobs.c.get_failures, _is_waiting(now))
             .where(jobs.c.target_id == sa.bindparam("target"), _OPEN)
             .order_by(sa.func.coalesce(jobs.c.submitted_at, -1), by_bytes(jobs.c.arn)),
         )
@@ -243,17 +249,22 @@ class Snapshot:
         ended: dict[str, str] = {}
         others: dict[str, Known] = {}
         with self._database.read() as connection:
-            for row in connection.execute(RECALL, {"arns": arns}):
-                if row.terminal and not row.gone:
-                    ended[row.arn] = row.status
-                else:
-                    others[row.arn] = known_of(row)
+            for some in chunks(arns):
+                for row in connection.execute(RECALL, {"arns": some}):
+                    if row.terminal and not row.gone:
+                        ended[row.arn] = row.status
+                    else:
+                        others[row.arn] = known_of(row)
         return ended, others
 
     def known(self, arns: Collection[str]) -> dict[str, Known]:
         """The rows of these jobs, by ARN; those never seen are absent."""
         with self._database.read() as connection:
-            return {row.arn: known_of(row) for row in connection.execute(RECALL, {"arns": list(arns)})}
+            return {
+                row.arn: known_of(row)
+                for some in chunks(arns)
+                for row in connection.execute(RECALL, {"arns": some})
+            }
 
     def remembered(self, arn: str) -> Job:
         """The last observation of a job that has a row, without the service's own JSON."""
@@ -281,7 +292,37 @@ class Snapshot:
         """The target's open jobs, oldest submission first, those without a time before all."""
         with self._database.read() as connection:
             rows = self._opening.one(connection, {"target": self.rows.key(target)}).all()
-        return [OpenJob(row.arn, from_micros(row.submitted_at), row.missed) for row in rows]
+        return [
+            OpenJob(row.arn, from_micros(row.submitted_at), row.missed, row.get_failures, bool(row.waiting))
+            for row in rows
+        ]
+
+    def note_gets(self, claim: Claim, failed: Mapping[str, int], recovered: Collection[str]) -> None:
+        """Record how the Gets of open jobs went; one that fails again and again is tried ever less often.
+
+        Args:
+            claim: The poll's claim.
+            failed: How often in a row the Get of each of these jobs has failed.
+            recovered: Jobs whose Get works again.
+
+        Raises:
+            LeaseLostError: Somebody else has claimed the target since; nothing was written.
+        """
+        if not failed and not recovered:
+            return
+
+        def transaction(connection: sa.Connection) -> None:
+            self._fence(connection, claim)
+            for count in sorted(set(failed.values())):
+                wait = min(_FIRST_WAIT_SECONDS * 2.0 ** min(count - 1, 60), _LONGEST_WAIT_SECONDS)
+                values = {"get_failures": count, "get_after": self._database.now() + wait}
+                for some in chunks([arn for arn, failures in failed.items() if failures == count]):
+                    connection.execute(sa.update(jobs).where(jobs.c.arn.in_(some)).values(values))
+            for some in chunks(recovered):
+                works = {"get_failures": 0, "get_after": None}
+                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(some)).values(works))
+
+        self._database.write(transaction)
 
     def page_edges(self, target: Target) -> Iterator[datetime]:
         """When the last job of each full page of known jobs was submitted, newest first.
@@ -332,8 +373,8 @@ class Snapshot:
         def transaction(connection: sa.Connection) -> None:
             self._fence(connection, claim)
             self._write(connection, rows)
-            if seen:
-                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(seen)).values(missed=0))
+            for some in chunks(seen):
+                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(some)).values(missed=0))
             self._owe(connection, owed)
 
         self._database.write(transaction)
@@ -345,9 +386,10 @@ class Snapshot:
         # Another target may show the same jobs, and what its poll replaces has to be known.
         for place in sorted({"/".join(row[key] for key in PLACE) for row in rows}):
             self._database.exclude(connection, f"jobs of {place}")
-        counts = Counter(tuple(row[key] for key in COUNTED_BY) for row in rows if not row["gone"])
-        for *key, count in connection.execute(COUNTED, {"arns": [row["arn"] for row in rows]}):
-            counts[tuple(key)] -= count
+        counts = Counter(counted_by(row) for row in rows if not row["gone"])
+        for some in chunks([row["arn"] for row in rows]):
+            for *key, count in connection.execute(COUNTED, {"arns": some}):
+                counts[tuple(key)] -= count
         # In one order, here and below, so that two transactions cannot wait for each other.
         self._upsert.many(connection, sorted(rows, key=itemgetter("arn")))
         moved = sorted((key, count) for key, count in counts.items() if count)
@@ -365,14 +407,19 @@ class Snapshot:
         # Read before, and written as what it shall be, or a transaction that is run twice would count twice.
         # Nobody else counts: that takes the lease.
         with self._database.read() as connection:
-            found = connection.execute(sa.select(jobs.c.arn, jobs.c.missed).where(jobs.c.arn.in_(arns)))
-            counted = {row.arn: row.missed + 1 for row in found}
+            counted = {
+                row.arn: row.missed + 1
+                for some in chunks(arns)
+                for row in connection.execute(
+                    sa.select(jobs.c.arn, jobs.c.missed).where(jobs.c.arn.in_(some))
+                )
+            }
 
         def transaction(connection: sa.Connection) -> None:
             self._fence(connection, claim)
             for count in sorted(set(counted.values())):
-                counting = [arn for arn, missed in counted.items() if missed == count]
-                connection.execute(sa.update(jobs).where(jobs.c.arn.in_(counting)).values(missed=count))
+                for some in chunks([arn for arn, missed in counted.items() if missed == count]):
+                    connection.execute(sa.update(jobs).where(jobs.c.arn.in_(some)).values(missed=count))
 
         self._database.write(transaction)
         return counted
@@ -403,13 +450,24 @@ class Snapshot:
                 *keys,
                 sa.func.count().label("open"),
                 sa.func.min(jobs.c.submitted_at).label("oldest"),
-                *(sa.func.sum(jobs.c[f"records_{state}"]).label(state) for state in RECORD_STATES),
+                # Of two counts of 2^63 SQLite has no sum but as floating point.
+                *(
+                    sa.func.sum(sa.cast(jobs.c[f"records_{state}"], sa.Double())).label(state)
+                    for state in RECORD_STATES
+                ),
             )
             .where(_OPEN)
             .group_by(*keys)
         )
         with self._database.read() as connection:
             return list(connection.execute(statement).all())
+
+
+def _is_waiting(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    """Whether a job's Get is not to be tried yet; a time too far ahead was written by a wrong clock."""
+    after = jobs.c.get_after
+    waiting = sa.and_(after > now, after <= now + _LONGEST_WAIT_SECONDS)
+    return sa.func.coalesce(waiting, sa.false()).label("waiting")
 
 
 def _claim(target: Target, key: str, row: Any) -> Claim:

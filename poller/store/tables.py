@@ -96,6 +96,8 @@ jobs = Table(
     Column("records_processed", BigInteger),
     Column("records_succeeded", BigInteger),
     Column("records_failed", BigInteger),
+    Column("get_failures", Integer, nullable=False, server_default=text("0")),
+    Column("get_after", Double),
 )
 # The constant columns of the partial indexes, here and below, make SQLite prefer them to whole ones.
 Index(

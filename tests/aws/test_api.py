@@ -93,7 +93,7 @@ def test_a_get_gives_the_job_s_own_json(kind: Kind, api: Api, simulator: Simulat
     simulator.populate(history=20)
     for job in simulator.jobs():
         if job.kind == kind.name:
-            item = api(kind).get(job.arn)
+            item = api(kind).get(job.arn).item
             assert "ResponseMetadata" not in item
             seen = kind.observe(item)
             assert (seen.arn, seen.status, seen.name) == (job.arn, job.status, job.name)
@@ -194,18 +194,38 @@ def test_a_listing_whose_tokens_go_round_is_ended(length: int, api: Api, simulat
     assert len(seen) <= 2 * length + 1
 
 
-def test_fresh_tokens_for_ever_with_empty_pages_are_ended(api: Api, simulator: Simulator) -> None:
-    """Everything was seen, but nobody says so: the listing is not taken as complete (fault 15)."""
+@pytest.mark.parametrize(("seconds", "pages"), [(0.0, 100), (3600.0, 300)])
+def test_fresh_tokens_for_ever_with_empty_pages_are_ended(
+    seconds: float, pages: int, api: Api, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything was seen, but the listing is not taken as complete (fault 15).
+
+    It ends after very many pages, or after fewer of them once that has taken long.
+    """
+    monkeypatch.setattr(api_module, "_IDLE_SECONDS", seconds)
+    monkeypatch.setattr(api_module, "_MOST_IDLE_PAGES", 300)
     jobs = batch_jobs(simulator, 3)
     simulator.faults.add(faults.EndlessTokens())
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
     assert arns(MODEL_INVOCATION_JOB, seen) == jobs
     assert error.reason is AwsReason.INCOMPLETE
-    assert len(seen) < 30
+    assert pages <= len(seen) <= pages + 3
 
 
-def test_fresh_tokens_for_ever_with_the_same_items_are_ended(api: Api, switchboard: Switchboard) -> None:
-    """A listing that begins anew under another token is recognised by what it shows."""
+def test_dozens_of_empty_pages_with_fresh_tokens_are_no_circle(api: Api, simulator: Simulator) -> None:
+    """The listing goes on to the jobs behind them (fault 56)."""
+    jobs = batch_jobs(simulator, 3)
+    simulator.faults.add(faults.ShortPages(size=0, times=60))
+    pages = list(api(MODEL_INVOCATION_JOB).pages(None))
+    assert len(pages) == 61
+    assert arns(MODEL_INVOCATION_JOB, pages) == jobs
+
+
+def test_fresh_tokens_for_ever_with_the_same_items_are_ended(
+    api: Api, switchboard: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that begins again under other tokens shows nothing new, which is bounded as well."""
+    monkeypatch.setattr(api_module, "_IDLE_SECONDS", 0.0)
     numbers = iter(range(10_000))
 
     def answer(_request: HttpRequest) -> Answer:
@@ -216,7 +236,7 @@ def test_fresh_tokens_for_ever_with_the_same_items_are_ended(api: Api, switchboa
 
     switchboard.answer = answer
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
-    assert len(seen) == 4
+    assert len(seen) == 103
     assert error.reason is AwsReason.INCOMPLETE
 
 
@@ -336,8 +356,8 @@ def test_the_service_s_clock_is_always_with_a_zone_or_absent(
 def test_fields_named_like_the_sdk_s_own_are_no_errors(api: Api, switchboard: Switchboard) -> None:
     """A successful response with a member called Error is a success."""
     switchboard.can(b'{"jobArn": "x", "Error": "odd"}', b'{"jobArn": "x", "Error": {"Code": "Odd"}}')
-    assert api(MODEL_INVOCATION_JOB).get("x")["Error"] == "odd"
-    assert api(MODEL_INVOCATION_JOB).get("x")["Error"] == {"Code": "Odd"}
+    assert api(MODEL_INVOCATION_JOB).get("x").item["Error"] == "odd"
+    assert api(MODEL_INVOCATION_JOB).get("x").item["Error"] == {"Code": "Odd"}
 
 
 def test_a_server_that_is_not_there_is_a_network_failure(

@@ -70,8 +70,9 @@ class Switchboard:
 class Service:
     """The server that all tests share, and the SDK's clients for it, which do not retry."""
 
-    def __init__(self, switchboard: Switchboard) -> None:
+    def __init__(self, switchboard: Switchboard, url: str) -> None:
         self.switchboard = switchboard
+        self.url = url
         self.stop = threading.Event()
         self.metrics = Metrics()
         self.sessions = Sessions(
@@ -227,7 +228,7 @@ def service() -> Iterator[Service]:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         patch.setenv("AWS_ENDPOINT_URL_BEDROCK", server.url)
         patch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
-        found = Service(switchboard)
+        found = Service(switchboard, server.url)
         for target in (BATCH, ASYNC):
             found.api(target)
         found.sessions.credentials(Access())

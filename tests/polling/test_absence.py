@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.polling.scan import MISSES_BEFORE_GONE
+from poller.plan import MISSES_BEFORE_GONE
 from poller.simulator import faults
 from tests.polling.conftest import ASYNC, BATCH, OPEN, Bench
 
@@ -107,14 +107,15 @@ def test_a_missed_job_that_comes_back_ended_is_announced(baselined: Bench) -> No
 
 
 def test_an_unreachable_get_concludes_nothing(baselined: Bench) -> None:
-    """While the confirming Get fails the poll is incomplete and the job is not gone."""
+    """While the confirming Get fails the job is not gone; it alone waits, and the polls are complete."""
     arn = one(baselined, BATCH)
     broken = faults.Fail(operation=GETS[BATCH])
     with baselined.simulator.faults.active(hidden(arn), broken):
         polls = baselined.polls(5)
     assert [poll.events for poll in polls] == [[]] * 5
-    assert [poll.report.failure is None for poll in polls] == [True, True, False, False, False]
-    assert baselined.polls(1)[0].report.failure is None
+    assert [poll.report.failure for poll in polls] == [None] * 5
+    assert [poll.calls.count(GETS[BATCH]) for poll in polls] == [0, 0, 1, 1, 0]
+    assert baselined.count("jobs_unconfirmed_total") == 2
 
 
 def test_an_old_job_that_vanishes_is_noticed_by_its_gets(crowded: tuple[Bench, str]) -> None:

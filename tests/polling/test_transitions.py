@@ -91,17 +91,17 @@ def test_statuses_skipped_between_polls_are_not_made_up(baselined: Bench) -> Non
 
 def test_a_status_that_goes_back_and_comes_again_is_new_each_time(baselined: Bench) -> None:
     """A job that really returns to a status is announced each time, under another id (fault 22)."""
-    arn = baselined.simulator.submit_async(script=OPEN)
-    found = [baselined.poll(ASYNC)]
-    for status in ("Failed", "InProgress", "Failed"):
+    arn = baselined.simulator.submit_batch(script=OPEN)
+    found = [baselined.poll()]
+    for status in ("Scheduled", "InProgress", "Scheduled"):
         baselined.clock.tick(5)
         baselined.simulator.force(arn, status)
-        found.append(baselined.poll(ASYNC))
+        found.append(baselined.poll())
     assert [poll.told for poll in found] == [
         [(None, "InProgress")],
-        [("InProgress", "Failed")],
-        [("Failed", "InProgress")],
-        [("InProgress", "Failed")],
+        [("InProgress", "Scheduled")],
+        [("Scheduled", "InProgress")],
+        [("InProgress", "Scheduled")],
     ]
     assert len({event["id"] for poll in found for event in poll.events}) == 4
 

@@ -432,3 +432,28 @@ def test_finding_the_open_jobs_does_not_read_the_ended_ones(store: Store) -> Non
         store.snapshot.known([arn(1)])
         store.snapshot.open_totals()
     assert not [step for step in steps if step.startswith("SCAN jobs") and "jobs_open" not in step]
+
+
+def test_a_job_whose_get_fails_waits_longer_each_time_up_to_an_hour(store: Store, clock: Clock) -> None:
+    """Until its Get works again; a time that a wrong clock wrote does not count (fault 51)."""
+    store.record(silent(job(1)), silent(job(2)))
+    claim = store.claim()
+
+    def found() -> dict[str, tuple[int, bool]]:
+        return {one.arn: (one.get_failures, one.waiting) for one in store.snapshot.open_jobs(TARGET)}
+
+    store.snapshot.note_gets(claim, {}, ())
+    assert found() == {arn(1): (0, False), arn(2): (0, False)}
+    for failures, wait in ((1, 60), (2, 120), (9, 3600), (80, 3600)):
+        store.snapshot.note_gets(claim, {arn(1): failures}, ())
+        assert found()[arn(1)] == (failures, True)
+        clock.tick(wait - 1)
+        assert found()[arn(1)] == (failures, True)
+        clock.tick(1)
+        assert found() == {arn(1): (failures, False), arn(2): (0, False)}
+    store.snapshot.note_gets(claim, {arn(1): 81}, ())
+    clock.tick(-86400)
+    assert found()[arn(1)] == (81, False)
+    clock.tick(86400)
+    store.snapshot.note_gets(claim, {}, [arn(1)])
+    assert found()[arn(1)] == (0, False)

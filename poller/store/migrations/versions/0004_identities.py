@@ -7,6 +7,9 @@ stays with the newest, and each other account gets a row of its own.
 
 Rows keep the key that they have, so a program that knows schema 0003 goes on beside one that knows this, and
 both take the same lease.
+
+Besides, a job remembers when its Get may be tried again, and statuses are counted by their first 200
+characters.
 """
 
 from collections import defaultdict
@@ -28,6 +31,14 @@ _RECORDED = """
     ) j ON j.target_id = t.id
     ORDER BY j.newest DESC, t.id
 """
+_SHORTER = (
+    "DELETE FROM job_counts WHERE length(status) > 200",
+    """
+    INSERT INTO job_counts (account_id, region, kind, status, jobs)
+    SELECT account_id, region, kind, substr(status, 1, 200), count(*) FROM jobs
+    WHERE NOT gone AND length(status) > 200 GROUP BY account_id, region, kind, substr(status, 1, 200)
+    """,
+)
 _OWN = """
     UPDATE targets SET account_id = :account, baselined = :baselined, high_water = :high_water,
     full_scan_at = :full_scan_at WHERE id = :id
@@ -40,6 +51,10 @@ _DROP = "DELETE FROM targets WHERE id = :before"
 def upgrade() -> None:
     """Add the columns, find the account of each target, and merge the targets of one identity."""
     op.add_column("targets", sa.Column("account_id", sa.String(length=12), nullable=True))
+    op.add_column(
+        "jobs", sa.Column("get_failures", sa.Integer(), server_default=sa.text("0"), nullable=False)
+    )
+    op.add_column("jobs", sa.Column("get_after", sa.Double(), nullable=True))
     op.create_table(
         "organizations",
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -48,6 +63,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name"),
     )
     _identify(op.get_bind())
+    for statement in _SHORTER:
+        op.execute(statement)
     op.create_index("targets_identity", "targets", ["account_id", "region", "kind"], unique=True)
 
 
