@@ -41,7 +41,7 @@ def diff(known: Mapping[str, Known], seen: Iterable[Job], *, announce_new: bool)
 def supersedes(job: Job, other: Job | Known) -> bool:
     """Whether `job` was observed in a later state than `other`."""
     declared = job.rank is not None and other.rank is not None
-    if declared and job.terminal != other.terminal:
+    if job.terminal != other.terminal and (job.terminal or declared):
         return job.terminal
     if job.modified_at is not None and other.modified_at is not None and job.modified_at != other.modified_at:
         return job.modified_at > other.modified_at

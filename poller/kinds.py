@@ -203,10 +203,12 @@ def _has_ended(
     """Whether a job in a status that nobody declared has ended: it has an end, or is long past its expiry."""
     if ended_at is not None:
         return True
-    limit = expires_at or (submitted_at + _LONGEST_RUN if submitted_at is not None else None)
-    if limit is None or now is None:
+    # Differences only: any of these may be the last moment of the year 9999, to which nothing can be added.
+    if now is None or (modified_at is not None and now - modified_at <= _LONG_PAST):
         return False
-    return now > max(limit, modified_at or limit) + _LONG_PAST
+    if expires_at is not None and expires_at - now <= _LONGEST_RUN:
+        return now - expires_at > _LONG_PAST
+    return submitted_at is not None and now - submitted_at > _LONGEST_RUN + _LONG_PAST
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

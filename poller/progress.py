@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Progress:
     """The promises of every loop.
 
+    Two generations of loops may run for a moment, under the same names. Each makes its promises through a
+    `part` of its own, so that the end of one does not take back what the other has promised.
+
     Args:
         clock: Monotonic seconds.
         patience: Seconds that every loop gets beyond what it promised.
@@ -27,6 +30,15 @@ class Progress:
         self.patience = patience
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._parts: list[Progress] = []
+
+    def part(self) -> Progress:
+        """Promises of their own, which count here as well until they are forgotten."""
+        part = Progress(self._clock, patience=self.patience)
+        with self._lock:
+            self._parts = [each for each in self._parts if each._due]  # noqa: SLF001 - the same class
+            self._parts.append(part)
+        return part
 
     def beat(self, name: str, *, within: float) -> None:
         """Say that `name` is alive and will be heard of again within so many seconds."""
@@ -42,4 +54,9 @@ class Progress:
         """Those who are late, and by how many seconds."""
         now = self._clock()
         with self._lock:
-            return {name: now - due for name, due in self._due.items() if due < now}
+            late = {name: now - due for name, due in self._due.items() if due < now}
+            parts = tuple(self._parts)
+        for part in parts:
+            for name, seconds in part.overdue().items():
+                late[name] = max(seconds, late.get(name, seconds))
+        return late

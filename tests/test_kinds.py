@@ -457,6 +457,8 @@ def test_a_time_after_the_service_s_own_clock_is_not_believed() -> None:
         ({"jobExpirationTime": "2026-11-01T00:00:00Z", "lastModifiedTime": "2026-11-20T09:00:00Z"}, False),
         ({"submitTime": "2026-11-01T00:00:00Z"}, True),
         ({"submitTime": "2026-11-19T00:00:00Z"}, False),
+        ({"submitTime": "2026-11-01T00:00:00Z", "jobExpirationTime": "9999-12-31T23:59:59Z"}, True),
+        ({"submitTime": "9999-12-31T23:59:59Z", "jobExpirationTime": "9999-12-31T23:59:59Z"}, False),
         ({}, False),
     ],
 )

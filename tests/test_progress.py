@@ -62,3 +62,20 @@ def test_the_wall_clock_does_not_matter() -> None:
         assert progress.overdue() == {}
     progress.beat("scheduler", within=-1)
     assert progress.overdue()["scheduler"] >= 1
+
+
+def test_two_generations_do_not_take_each_other_s_promises_back() -> None:
+    """What one has promised stands when the other, of the same name, has ended (fault 62)."""
+    clock = Clock()
+    progress = Progress(clock)
+    old, new = progress.part(), progress.part()
+    for each in (old, new):
+        each.beat("polls", within=10)
+    old.forget("polls")
+    clock.now += 12
+    assert progress.overdue() == {"polls": 2}
+    progress.beat("polls", within=-5)
+    assert progress.overdue() == {"polls": 5}
+    new.forget("polls")
+    progress.forget("polls")
+    assert progress.overdue() == {}

@@ -15,6 +15,7 @@ from poller.schedule import (
     LEAST_BUDGET,
     MOST_STRAIN,
     REFUSED_ATTEMPTS,
+    SLACK_SECONDS,
     RetryPolicy,
     call_budget,
     next_strain,
@@ -77,9 +78,11 @@ def test_a_wait_lies_between_nothing_and_a_ceiling_that_doubles(
     if wait is None:
         assert since_first >= policy.give_up_after
         return
+    ceilings = (min(policy.maximum, policy.initial * 2.0 ** min(each, 900)) for each in range(failures - 1))
+    counted = min(since_first, sum(ceiling + SLACK_SECONDS for ceiling in ceilings))
     ceiling = min(policy.maximum, policy.initial * 2.0 ** min(failures - 1, 900))
     assert 0 <= wait <= ceiling
-    assert wait == min(ceiling * draw, policy.give_up_after - since_first)
+    assert wait == pytest.approx(min(ceiling * draw, policy.give_up_after - counted))
 
 
 def test_the_ceilings_are_those_of_the_documentation() -> None:
@@ -107,18 +110,29 @@ def test_the_last_attempt_is_made_at_the_end(draw: float) -> None:
     assert DEFAULT.give_up_after >= 76 * HOUR
 
 
-def test_what_a_receiver_refuses_gets_five_attempts() -> None:
-    """A permanent failure follows the short end of the schedule, then is a dead letter."""
-    made = attempts(DEFAULT, lambda: 0.99, permanent=True)
-    assert len(made) == REFUSED_ATTEMPTS == 5
-    assert made[-1] - made[0] < timedelta(minutes=2)
+@pytest.mark.parametrize("draw", [0.01, 0.3, 0.99])
+def test_what_a_receiver_refuses_gets_five_attempts_and_a_quarter_of_an_hour(draw: float) -> None:
+    """A receiver that refuses everything for ten minutes of its rollout loses nothing (fault 68)."""
+    made = attempts(DEFAULT, lambda: draw, permanent=True)
+    assert len(made) >= REFUSED_ATTEMPTS
+    assert timedelta(minutes=15) <= made[-1] - made[0] < timedelta(hours=3)
+
+
+def test_time_in_which_nothing_could_be_tried_does_not_count() -> None:
+    """A program that was stopped for a month tries what it owes again, and for as long as ever (fault 61)."""
+    month = 30 * 24 * HOUR
+    for failures in range(1, 12):
+        assert retry_delay(DEFAULT, failures=failures, since_first=month, draw=0.5) is not None
+    assert retry_delay(DEFAULT, failures=60, since_first=month, draw=0.5) is None
+    assert retry_delay(DEFAULT, failures=5, since_first=month, draw=0.5, permanent=True) is not None
+    assert retry_delay(DEFAULT, failures=3, since_first=-month, draw=0.5) is not None
 
 
 def test_nothing_is_tried_again_after_the_end() -> None:
     """At the end and past it the answer is to give up; a policy without patience gives up at once."""
     for late in (DEFAULT.give_up_after, DEFAULT.give_up_after + 1):
-        assert retry_delay(DEFAULT, failures=9, since_first=late, draw=0.5) is None
-        assert retry_delay(DEFAULT, failures=9, since_first=late, draw=0.5, retry_after=5) is None
+        assert retry_delay(DEFAULT, failures=60, since_first=late, draw=0.5) is None
+        assert retry_delay(DEFAULT, failures=60, since_first=late, draw=0.5, retry_after=5) is None
     assert retry_delay(RetryPolicy(5, 60, 0), failures=1, since_first=0, draw=0.5) is None
 
 

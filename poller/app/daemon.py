@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 _GAUGES_SECONDS = 5.0
+_JOBS_SECONDS = 60.0
+"""How old the gauges of jobs may be, though this process has changed no job."""
 _PAUSE_FACTOR = 20
 _PRUNE_SECONDS = 3600.0
 _ACCOUNTS_SECONDS = 1.0
@@ -78,6 +80,7 @@ class Daemon:
         self._generation: Generation | None = None
         self._reload: asyncio.Task[str] | None = None
         self._reload_again = False
+        self._switched = False
         self._anew = False
         self._stop = asyncio.Event()
         self._running = False
@@ -138,14 +141,13 @@ class Daemon:
             self._running = False
             self._supervisor.stopping()
             _log.info("daemon.stopping", grace_seconds=self.parts.settings.shutdown.grace.total_seconds())
-            if self._reload is not None:
-                await asyncio.wait([self._reload])
-            ended = await self.generation.stop()
+            # Side by side, so that the whole takes the grace period once.
+            given_up, ended = await asyncio.gather(self._end_reload(), self.generation.stop())
             for keeper in keepers:
                 keeper.cancel()
             if self.web is not None:
                 self.web.stop()
-        return ended
+        return ended and not given_up
 
     def _build_web(self) -> WebServer | None:
         parts = self.parts
@@ -193,8 +195,28 @@ class Daemon:
             What is wrong with it, and nothing if it is in force now.
         """
         self._begin_reload()
-        assert self._reload is not None  # noqa: S101 - it has just begun
-        return await asyncio.shield(self._reload)
+        if self._reload is None:
+            return "the program is starting or stopping"
+        try:
+            return await asyncio.shield(self._reload)
+        except asyncio.CancelledError:
+            if self._running:
+                raise
+            return "the program is stopping"
+
+    async def _end_reload(self) -> bool:
+        """Give up a reload that is under way, or wait for its last step: the old generation's end.
+
+        Returns:
+            Whether it was given up: a thread of it may still wait for AWS.
+        """
+        if self._reload is None or self._reload.done():
+            return False
+        given_up = not self._switched
+        if given_up:
+            self._reload.cancel()
+        await asyncio.wait([self._reload])
+        return given_up
 
     def _begin_reload(self) -> None:
         if self._running:
@@ -228,6 +250,7 @@ class Daemon:
             read: Reads it; `None` if it is still the same, and only the accounts have changed.
         """
         old = self.generation
+        self._switched = False
         settings, fixed = old.parts.settings, list[str]()
         try:
             if read is not None:
@@ -250,8 +273,12 @@ class Daemon:
         except PollerError as error:
             _log.error("config.reload_failed", error=str(error))
             return str(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new must not end the old
+            _log.exception("config.reload_failed", error=type(error).__name__)
+            return f"the new configuration cannot be used: {type(error).__name__}; the log has the traceback"
         stopping = asyncio.create_task(old.stop())
         self.parts, self._generation = parts, generation
+        self._switched = True
         parts.take_over()
         self._jobs_changed = True
         generation.start(self._group, after=old)
@@ -320,13 +347,17 @@ class Daemon:
     async def _keep_gauges(self) -> None:
         parts = self.parts
         gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox)
+        refreshed = float("-inf")
         while True:
             parts.progress.beat("gauges", within=_GAUGES_SECONDS)
-            changed, self._jobs_changed = self._jobs_changed, False
             began = time.monotonic()
+            # Other replicas change jobs too, and say nothing here.
+            changed = self._jobs_changed or began - refreshed >= _JOBS_SECONDS
+            self._jobs_changed = False
             try:
                 if changed:
                     await asyncio.to_thread(gauges.refresh_jobs, self.parts.targets)
+                    refreshed = began
                 self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.parts.settings.sinks)
                 self._supervisor.status(self._told)
             except StoreError as error:

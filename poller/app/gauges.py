@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from poller.metrics import Metrics
     from poller.model import Target
     from poller.store import Outbox, Snapshot
+    from poller.store.outbox import Backlog
 
 _Labels = tuple[str, ...]
+
+_REMOVED_SECONDS = 300.0
 
 
 class StoreGauges:
@@ -35,6 +39,9 @@ class StoreGauges:
         self._snapshot = snapshot
         self._outbox = outbox
         self._shown: dict[Gauge, set[_Labels]] = {}
+        self._removed: dict[str, Backlog] = {}
+        self._dropped: dict[str, int] = {}
+        self._removed_at = float("-inf")
 
     def refresh_jobs(self, targets: Iterable[Target]) -> None:
         """Set the gauges of jobs; those of targets that were removed are left out.
@@ -65,22 +72,33 @@ class StoreGauges:
         self._show(self._metrics.job_records, records)
 
     def refresh_outbox(self, sinks: Iterable[str]) -> int:
-        """Set the gauges of what is owed, and return how much of it waits.
+        """Set the gauges of what is owed, and return how much of it waits for the configured sinks.
 
         Args:
-            sinks: The configured sinks, whose gauges are there even if nothing is owed.
+            sinks: The configured sinks, whose gauges are there even if nothing is owed. What is owed to
+                others is counted rarely: the large backlog of a removed sink must not become the main work.
         """
-        backlog, parked = self._outbox.backlog(), self._outbox.parked()
-        shown = {*sinks, *backlog}
+        configured = set(sinks)
+        if time.monotonic() - self._removed_at > _REMOVED_SECONDS:
+            found = self._outbox.backlog()
+            self._removed = {name: owed for name, owed in found.items() if name not in configured}
+            self._dropped = {name: owed.states.get("dropped", 0) for name, owed in found.items()}
+            self._removed_at = time.monotonic()
+        else:
+            found = self._outbox.backlog(configured)
+        removed = {name: owed for name, owed in self._removed.items() if name not in configured}
+        backlog, parked = {**removed, **found}, self._outbox.parked()
+        shown = {*configured, *backlog}
         states: dict[_Labels, float] = {}
         for sink in shown:
-            owed = backlog[sink].states if sink in backlog else {}
+            owed = dict(backlog[sink].states) if sink in backlog else {}
+            owed["dropped"] = self._dropped.get(sink, 0)
             states |= {(sink, state): owed.get(state, 0) for state in DELIVERY_STATES}
         oldest = {sink: backlog[sink].oldest_pending if sink in backlog else None for sink in shown}
         self._show(self._metrics.outbox, states)
         self._show(self._metrics.outbox_oldest, {(sink,): since or 0 for sink, since in oldest.items()})
         self._show(self._metrics.sink_parked, {(sink,): sink in parked for sink in shown})
-        return sum(owed.states.get("pending", 0) for owed in backlog.values())
+        return sum(owed.states.get("pending", 0) for name, owed in backlog.items() if name in configured)
 
     def _show(self, gauge: Gauge, values: Mapping[_Labels, float]) -> None:
         """Set a gauge's series and remove those that are gone; never clears what a scrape might miss."""

@@ -60,7 +60,7 @@ class Generation:
             concurrency=poll.concurrency,
             stop=parts.stop,
             metrics=parts.metrics,
-            progress=parts.progress,
+            progress=parts.progress.part(),
             reported=reported,
             crowded=crowded,
             optional=parts.optional,

@@ -205,7 +205,12 @@ class Parts:
         for sink, backlog in self.outbox.backlog().items():
             pending = backlog.states.get("pending", 0)
             if sink not in self.settings.sinks and pending:
-                _log.warning("sink.removed_with_pending", sink=sink, deliveries=pending)
+                _log.warning(
+                    "sink.removed_with_pending",
+                    sink=sink,
+                    deliveries=pending,
+                    remedy=f"configure it, or give them up: bedrock-poller deliveries drop --sink {sink}",
+                )
 
     @property
     def refresh(self) -> float | None:
@@ -283,6 +288,7 @@ class Parts:
             recorded=recorded,
             alive=alive,
             failed=self._use_another_access,
+            lease=self.snapshot.lease if ledger is None or ledger is self.snapshot else None,
         )
 
     def _budget(self, target: Target) -> int:

@@ -1,4 +1,4 @@
-"""`deliveries list`, `show` and `replay`: names, options and help texts."""
+"""`deliveries list`, `show`, `replay` and `drop`: names, options and help texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from poller.cli.options import LimitOption, Output, OutputOption, State, context_of, moment
 
 deliveries = typer.Typer(
-    no_args_is_help=True, help="Look at what is owed, was delivered, or was given up; send it again."
+    no_args_is_help=True,
+    help="Look at what is owed, was delivered, or was given up; send it again, or give it up.",
 )
 
 _Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
@@ -97,3 +98,44 @@ def replay(
         until=until,
     )
     raise typer.Exit(replay_deliveries(context_of(context), choice, dry_run=dry_run, yes=yes))
+
+
+@deliveries.command()
+def drop(
+    context: typer.Context,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
+    ] = None,
+    sink: _Sink = None,
+    state: _StateOption = None,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
+    ] = False,
+    job: _Job = None,
+    event: _Event = None,
+    since: _Since = None,
+    until: _Until = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be dropped; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
+) -> None:
+    """Give up deliveries for good: what is pending or dead becomes `dropped`, and is not sent.
+
+    For what a removed sink is still owed, or what no receiver wants. The options are those of `replay`, and
+    what was delivered stays as it is. Later events of the same jobs are then sent. Until `store.retention`
+    removes them, `deliveries replay --state dropped` brings them back. A send under way may still reach its
+    receiver. More than 100 are asked about on a terminal, and need `--yes` elsewhere.
+    """
+    from poller.cli.replaying import Choice, drop_deliveries
+
+    choice = Choice(
+        ids=tuple(dict.fromkeys(ids or ())),
+        sink=sink,
+        states=(*((state,) if state else ()), *((State.DEAD,) if dead else ())),
+        job=job,
+        event=event,
+        since=since,
+        until=until,
+    )
+    raise typer.Exit(drop_deliveries(context_of(context), choice, dry_run=dry_run, yes=yes))

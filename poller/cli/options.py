@@ -25,6 +25,7 @@ class State(StrEnum):
     PENDING = "pending"
     DONE = "done"
     DEAD = "dead"
+    DROPPED = "dropped"
 
 
 def duration(value: str | timedelta) -> timedelta:

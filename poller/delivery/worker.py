@@ -130,7 +130,10 @@ class SinkWorker:
                 try:
                     moved = await self._exchange()
                     if until_idle and not (self._sending or self._settled):
-                        if not moved:
+                        if self._give_back:
+                            # What waited here for too long is free again, and gets its turn now.
+                            await self._release()
+                        elif not moved:
                             break
                         continue
                     await self._rest(moved=moved)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from poller.errors import AwsError, AwsReason
 from poller.plan import ScanPlan, choose, full_scan, narrowest
 from poller.polling.ahead import one_ahead
+from poller.polling.lease_keeper import LeaseKeeper
 from poller.polling.scan import Report, Scan, Tools
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Cycle:
         recorded: Called after a commit that owes deliveries.
         alive: Called whenever the poll of a target has got further.
         failed: Called with a target and the failure that ended its poll.
+        lease: Seconds that a lease lasts, to be renewed while a call takes longer; `None` for no lease.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Cycle:
         recorded: Callable[[], None] = lambda: None,
         alive: Callable[[Target], None] = lambda _: None,
         failed: Callable[[Target, AwsError], None] = lambda *_: None,
+        lease: float | None = None,
     ) -> None:
         self._failed = failed
         self._ledger = ledger
@@ -82,7 +86,14 @@ class Cycle:
         self._kind = kind
         self._rules = rules
         self._metrics = metrics
-        self._tools = Tools(ledger, route, metrics, now, recorded, alive)
+        self._keeper = LeaseKeeper(ledger.renew, lease=lease) if lease is not None else None
+
+        def progressed(target: Target) -> None:
+            alive(target)
+            if self._keeper is not None:
+                self._keeper.progressed(target)
+
+        self._tools = Tools(ledger, route, metrics, now, recorded, progressed)
         self._carried: dict[str, list[str]] = {}
 
     def poll(self, target: Target, *, after: float = 0.0) -> Report:
@@ -104,7 +115,8 @@ class Cycle:
         report.begun = time.monotonic()
         report.known = claim.baselined
         try:
-            self._look(claim, report)
+            with self._keeper.holding(claim) if self._keeper else nullcontext():
+                self._look(claim, report)
         except AwsError as error:
             report.failure = error
             report.strained = report.strained or error.reason is AwsReason.THROTTLED
@@ -185,9 +197,9 @@ class Cycle:
         self._ledger.finish(claim, high_water=scan.high_water if whole else None, full=report.full and whole)
 
     def _plan(self, claim: Claim, open_jobs: Sequence[OpenJob]) -> ScanPlan:
-        due = claim.full_scan_age is None or (
-            claim.full_scan_age >= self._rules.full_scan_interval.total_seconds()
-        )
+        age, interval = claim.full_scan_age, self._rules.full_scan_interval.total_seconds()
+        # An age below zero was written by a clock that was ahead.
+        due = age is None or not 0 <= age < interval
         if due or not claim.baselined or claim.high_water is None:
             return full_scan()
         narrow = narrowest(high_water=claim.high_water, overlap=self._rules.overlap, open_jobs=open_jobs)

@@ -434,6 +434,10 @@ class Scan:
         self._in_a_row += 1
         limit = _MOST_IN_A_ROW if not self._recovered else _MOST_AFTER_SUCCESS
         if self._in_a_row >= limit:
+            if error.reason is AwsReason.NETWORK:
+                # Nothing was wrong with these jobs, so none of them is to wait.
+                for each in list(self._failed)[-self._in_a_row :]:
+                    del self._failed[each]
             raise error
 
     def _list_older(self, plan: ScanPlan) -> None:

@@ -23,6 +23,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
 from poller.polling.turns import Turns
 from poller.polling.wakeful import WakefulScheduler
 from poller.schedule import next_strain, poll_interval
@@ -45,8 +46,6 @@ _CLOCK_JUMP_SECONDS = 2.0
 _NOT_OFFERED = (AwsReason.NETWORK, AwsReason.CREDENTIALS)
 """How a region answers that does not offer a service, or that an account has not enabled."""
 _LOOP = "polls"
-_ONE_CALL_SECONDS = 300.0
-"""The longest that one call to AWS can take with all its attempts and waits."""
 _MOST_TOLD = 500
 """With more targets than this, a poll that has found nothing new is told at debug level only."""
 _SAME_SECONDS = 2.0
@@ -197,7 +196,7 @@ class PollScheduler:
 
     def poll_now(self) -> None:
         """Make every target due, unless no more polls are to begin."""
-        if self._stop.is_set():
+        if self._stop.is_set() or not self._scheduler.running:
             return
         for target in self._targets:
             self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
@@ -397,13 +396,13 @@ class PollScheduler:
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
         if not self._stop.is_set():
-            self._progress.beat(_loop_of(target), within=_ONE_CALL_SECONDS)
+            self._progress.beat(_loop_of(target), within=LONGEST_CALL_SECONDS)
 
     def _moved(self) -> None:
         """Take note that a poll has begun or ended; with so many threads, others may have to wait."""
         if self._current and not self._stop.is_set():
             soonest = min(+self._paces).total_seconds()
-            self._progress.beat(_LOOP, within=soonest * (1 + _JITTER) + _ONE_CALL_SECONDS)
+            self._progress.beat(_LOOP, within=soonest * (1 + _JITTER) + LONGEST_CALL_SECONDS)
 
     def _trigger(self, interval: timedelta) -> IntervalTrigger:
         seconds = interval.total_seconds()

@@ -6,6 +6,7 @@ Pure. Three questions decide: did the receiver take the event, is it worth tryin
     3xx                            failure; never followed, since it would send the event to a stranger
     408 425 429, 5xx, all others   try again for long, not before what Retry-After says
     410                            the receiver is gone for good: park the sink, keep its events
+    401 403 404                    try again for long: a login that is down, a receiver being replaced
     413                            too large, refused as such: a short schedule, then a dead letter
     every other 4xx                refused as such: a short schedule, then a dead letter
 """
@@ -35,7 +36,7 @@ EXCERPT_LENGTH = 200
 REDACTED = "[redacted]"
 """What stands in a message where a secret stood."""
 
-_TEMPORARY = frozenset({408, 425, 429})
+_TEMPORARY = frozenset({401, 403, 404, 408, 425, 429})
 _SIGNATURE = re.compile(r"v1(?:,|%2[Cc])(?:[A-Za-z0-9+/=]|%[0-9A-Fa-f]{2}|\\/){40,}")
 _SECONDS = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 

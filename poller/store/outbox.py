@@ -1,8 +1,9 @@
 """Events, and the deliveries that are owed: an outbox in the same database as the snapshot.
 
-A delivery is `pending` until it is settled as `done` or `dead`. A claim takes a lease and raises the epoch; a
-settle with an older epoch changes nothing, so a worker that was asleep past its lease cannot undo another's
-work. Of the pending deliveries of one job to one sink only the oldest can be claimed: that is the order.
+A delivery is `pending` until it is settled as `done` or `dead`, or until an operator gives it up: `dropped`.
+A claim takes a lease and raises the epoch; a settle with an older epoch changes nothing, so a worker that was
+asleep past its lease cannot undo another's work. Of the pending deliveries of one job to one sink only the
+oldest can be claimed: that is the order.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from poller.store.clock import FALL_SECONDS
 from poller.store.database import Prepared
 from poller.store.queue import (
     BACKLOG,
+    BACKLOG_OF,
     BODIES,
     DEAD,
     DEAD_LETTERS,
+    DEAD_LETTERS_OF,
     DELIVERED,
     DONE,
+    DROPPED,
     GIVEN_UP,
+    GIVEN_UP_ON_REQUEST,
     LEASE,
     PENDING,
     PENDING_LITERAL,
@@ -91,7 +96,12 @@ class Enqueue:
     def __init__(self, database: Database) -> None:
         self._now = sa.select(database.now())
         self._clock = database.clock
-        event = database.insert(events).on_conflict_do_nothing(index_elements=[events.c.id])
+        # An event that is there already, and that nothing refers to, may be about to be pruned: touched like
+        # this, it is either kept or written again, and its retention begins now.
+        inserted = database.insert(events)
+        event = inserted.on_conflict_do_update(
+            index_elements=[events.c.id], set_={"created_at": inserted.excluded.created_at}
+        )
         self._events = Prepared(database.engine, event, ("id", "type", "job_arn", "created_at", "body"))
         once = [deliveries.c.event_id, deliveries.c.sink]
         delivery = database.insert(deliveries).on_conflict_do_nothing(index_elements=once)
@@ -357,15 +367,25 @@ class Outbox:
         with self._database.read() as connection:
             return {row.name: row.parked_reason for row in connection.execute(statement)}
 
-    def backlog(self) -> dict[str, Backlog]:
-        """What is owed, by sink; sinks to which nothing was ever owed are absent."""
+    def backlog(self, names: Collection[str] | None = None) -> dict[str, Backlog]:
+        """What is owed, by sink; sinks to which nothing was ever owed are absent.
+
+        Args:
+            names: Count for these sinks only, without what was dropped; `None` counts everything.
+        """
         found: dict[str, Backlog] = {}
+        pending, others, parameters = BACKLOG, {DEAD: DEAD_LETTERS, DROPPED: GIVEN_UP_ON_REQUEST}, {}
+        if names is not None:
+            pending, others, parameters = BACKLOG_OF, {DEAD: DEAD_LETTERS_OF}, {"names": sorted(names)}
         with self._database.read() as connection:
-            for sink, owed, oldest in connection.execute(BACKLOG):
-                found[sink] = Backlog({PENDING: owed}, oldest)
-            for sink, owed in connection.execute(DEAD_LETTERS):
-                before = found.get(sink, Backlog({}, None))
-                found[sink] = Backlog({**before.states, DEAD: owed}, before.oldest_pending)
+            now: float = connection.execute(self._now).scalar_one()
+            for sink, owed, oldest in connection.execute(pending, parameters):
+                # What a clock that was ahead has written is not owed since tomorrow.
+                found[sink] = Backlog({PENDING: owed}, min(oldest, now))
+            for state, statement in others.items():
+                for sink, owed in connection.execute(statement, parameters):
+                    before = found.get(sink, Backlog({}, None))
+                    found[sink] = Backlog({**before.states, state: owed}, before.oldest_pending)
         return found
 
     def prune(self, *, older_than: float, limit: int = 5000) -> Removed:
@@ -381,6 +401,7 @@ class Outbox:
 
         def transaction(connection: sa.Connection) -> Removed:
             before = connection.execute(sa.select(self._database.now() - older_than)).scalar_one()
+            self._repair_future_times(connection, before + older_than)
 
             def settled(state: str) -> int:
                 old = (
@@ -392,13 +413,28 @@ class Outbox:
                 )
                 return self._delete(connection, deliveries.c.id, old)
 
-            delivered, dead = settled(DONE), settled(DEAD)
+            delivered, dead = settled(DONE) + settled(DROPPED), settled(DEAD)
             referred = sa.exists().where(deliveries.c.event_id == events.c.id)
-            orphans = sa.select(events.c.seq).where(events.c.created_at < before, ~referred).limit(limit)
+            orphans = (
+                sa.select(events.c.seq)
+                .where(events.c.created_at < before, ~referred)
+                .limit(limit)
+                # Held, so that a poll that owes the same event again waits, and writes it anew.
+                .with_for_update(skip_locked=True)
+            )
             gone = self._delete(connection, events.c.seq, orphans)
             return Removed(gone, delivered, dead)
 
         return self._database.write(transaction)
+
+    @staticmethod
+    def _repair_future_times(connection: sa.Connection, now: float) -> None:
+        """Let what a clock that was ahead has written grow old from now on."""
+        limit = now + FALL_SECONDS
+        for state in (DONE, DEAD, DROPPED):
+            ahead = (deliveries.c.state == state, deliveries.c.settled_at > limit)
+            connection.execute(sa.update(deliveries).where(*ahead).values(settled_at=now))
+        connection.execute(sa.update(events).where(events.c.created_at > limit).values(created_at=now))
 
     @staticmethod
     def _delete(connection: sa.Connection, key: sa.Column[Any], chosen: sa.Select[Any]) -> int:

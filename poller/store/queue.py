@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from poller.store.database import Database
 
-PENDING, DONE, DEAD = "pending", "done", "dead"
+PENDING, DONE, DEAD, DROPPED = "pending", "done", "dead", "dropped"
 
 # SQLite uses a partial index only for a literal, never for a bound value.
-PENDING_LITERAL, _DEAD_LITERAL = (sa.literal_column(f"'{state}'", sa.String()) for state in (PENDING, DEAD))
+PENDING_LITERAL, _DEAD_LITERAL, _DROPPED_LITERAL = (
+    sa.literal_column(f"'{state}'", sa.String()) for state in (PENDING, DEAD, DROPPED)
+)
 
 # The same words as in the index.
 READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deliveries.c.due_at)
@@ -128,11 +130,18 @@ def _counted(state: sa.ColumnElement[str]) -> sa.Select[Any]:
     return sa.select(*columns).where(deliveries.c.state == state).group_by(deliveries.c.sink)
 
 
-_pending = _counted(PENDING_LITERAL).subquery()
-BACKLOG = sa.select(_pending.c.sink, _pending.c.owed, deliveries.c.created_at).join(
-    deliveries, deliveries.c.id == _pending.c.first
-)
+def _backlog(counted: sa.Select[Any]) -> sa.Select[Any]:
+    pending = counted.subquery()
+    columns = (pending.c.sink, pending.c.owed, deliveries.c.created_at)
+    return sa.select(*columns).join(deliveries, deliveries.c.id == pending.c.first)
+
+
+_named = deliveries.c.sink.in_(sa.bindparam("names", expanding=True))
+BACKLOG = _backlog(_counted(PENDING_LITERAL))
+BACKLOG_OF = _backlog(_counted(PENDING_LITERAL).where(_named))
 DEAD_LETTERS = _counted(_DEAD_LITERAL).with_only_columns(deliveries.c.sink, sa.func.count())
+DEAD_LETTERS_OF = DEAD_LETTERS.where(_named)
+GIVEN_UP_ON_REQUEST = _counted(_DROPPED_LITERAL).with_only_columns(deliveries.c.sink, sa.func.count())
 
 LEASE = (
     sa.update(deliveries)

@@ -105,7 +105,7 @@ class Snapshot:
         self.rows = TargetRows(database)
         self._database = database
         self._owner = owner
-        self._lease = lease
+        self.lease = lease
         self._renewed: dict[str, float] = {}
         insert = database.insert(jobs)
         changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
@@ -119,14 +119,22 @@ class Snapshot:
         held = (targets.c.id == sa.bindparam("target"), targets.c.epoch == sa.bindparam("held"))
         now = database.now()
         renewed = {"lease_until": now + lease}
+        # A renewal that comes after the end of a poll must not take the target again.
+        not_given_back = targets.c.lease_until.is_not(None)
         given_back = {"lease_owner": None, "lease_until": None}
         seen = {**given_back, "polled_at": now, "high_water": sa.bindparam("mark", type_=sa.BigInteger())}
         seen_whole = {**seen, "full_scan_at": now, "baselined": True}
         self._renewing, self._releasing, self._finishing, self._finishing_full = (
             Prepared(
-                database.engine, sa.update(targets).where(*held).values(values).returning(targets.c.epoch)
+                database.engine,
+                sa.update(targets).where(*held, *more).values(values).returning(targets.c.epoch),
             )
-            for values in (renewed, given_back, seen, seen_whole)
+            for values, more in (
+                (renewed, [not_given_back]),
+                (given_back, []),
+                (seen, []),
+                (seen_whole, []),
+            )
         )
         self._claiming = Prepared(database.engine, self._claim_of(rested=False))
         self._claiming_rested = Prepared(database.engine, self._claim_of(rested=True))
@@ -161,7 +169,7 @@ class Snapshot:
         """The statement that claims a target; takes `target`, and `rest` if the target must have rested."""
         now = self._database.now()
         # A lease of a length that nobody takes was taken while the clock was ahead.
-        absurd = targets.c.lease_until > now + max(2 * self._lease, _LONG_LEASE_SECONDS)
+        absurd = targets.c.lease_until > now + max(2 * self.lease, _LONG_LEASE_SECONDS)
         free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now, absurd)
         if rested:
             last = targets.c.claimed_at
@@ -175,7 +183,7 @@ class Snapshot:
             .where(targets.c.id == unlocked.with_for_update(skip_locked=True).scalar_subquery())
             .values(
                 lease_owner=self._owner,
-                lease_until=now + self._lease,
+                lease_until=now + self.lease,
                 epoch=targets.c.epoch + 1,
                 claimed_at=now,
             )
@@ -223,7 +231,7 @@ class Snapshot:
             LeaseLostError: Somebody else has claimed the target since.
         """
         renewed = self._renewed.get(claim.key)
-        if renewed is None or time.monotonic() - renewed > self._lease / 3:
+        if renewed is None or time.monotonic() - renewed > self.lease / 3:
             self._hold(claim, self._database.write_row(self._renewing, _key(claim)))
 
     def release(self, claim: Claim) -> None:

@@ -67,6 +67,7 @@ class Cluster(Stage):
         self.witness = Witness(self.ask)
         self._roles = Roles()
         self._database = ""
+        self._runs = 0
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -80,17 +81,21 @@ class Cluster(Stage):
         regions: dict[str, list[str]] = {}
         for account, region in self.places:
             regions.setdefault(account, []).append(region)
+        # Each run has names of its own, and leads to the first account in two ways.
+        self._runs += 1
         watched = [
-            {"name": f"account-{account}", "role_arn": role_of(account), "regions": found}
+            {"name": f"run-{self._runs}-{account}", "role_arn": role_of(account), "regions": found}
             for account, found in regions.items()
         ]
+        again, found = next(iter(regions.items()))
+        watched.append({"name": "again", "role_arn": f"{role_of(again)}-again", "regions": found})
         own = {
             "STORE__URL": link.url(self._database, application_name=who),
             "TARGETS": json.dumps(watched),
             **settings,
         }
-        found = self.environ(headers={SENDER: who}, **own)
-        return {**found, "AWS_ENDPOINT_URL_STS": self._roles.url}
+        environ = self.environ(headers={SENDER: who}, **own)
+        return {**environ, "AWS_ENDPOINT_URL_STS": self._roles.url}
 
     @property
     def address(self) -> str:

@@ -24,6 +24,7 @@ SECRET = "whsec_" + b64encode(_KEY).decode()
 SENDER = "x-sender"
 """The header in which a replica says who it is."""
 _NO_LINGER = struct.pack("ii", 1, 0)
+_PIECE = 64 * 1024
 
 
 class Act(StrEnum):
@@ -38,6 +39,19 @@ class Act(StrEnum):
     """Longer than the sender waits."""
     RESET = "reset"
     """Take the body, then reset the connection."""
+    INTERIM = "interim"
+    """Answer `100 Continue` again and again."""
+    BLANK = "blank"
+    """Answer blank lines again and again."""
+    ZEROS = "zeros"
+    """Answer 500, then a chunk size that is all zeros and never ends."""
+
+
+_ENDLESS = {
+    Act.INTERIM: (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    Act.BLANK: (b"", b"\r\n"),
+    Act.ZEROS: (b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\n", b"0"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +162,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.close_connection = True
             return
+        if mood.act in _ENDLESS:
+            self._flood(mood)
+            return
         if mood.act is not Act.LATER:
             time.sleep(mood.seconds)
         self._answer(mood)
+
+    def _flood(self, mood: Mood) -> None:
+        """Answer with what never ends, for as long as the mood says or the sender listens."""
+        head, piece = _ENDLESS[mood.act]
+        self.close_connection = True
+        until = time.monotonic() + mood.seconds
+        try:
+            self.wfile.write(head)
+            while time.monotonic() < until:
+                self.wfile.write(piece * (_PIECE // len(piece)))
+        except OSError:
+            pass  # the sender has had enough
 
     def _answer(self, mood: Mood) -> None:
         try:

@@ -1,14 +1,16 @@
 """A random storm against the real daemon: `make chaos CHAOS_ARGS="--for 10m --seed 7"`.
 
 Jobs move, and faults come and go as the seed has it: the daemon is killed, told to stop and told to reload,
-AWS throttles, breaks off and goes in circles, receivers refuse, hang and hang up, the clock jumps, the disk
-fills. Then all faults end, things settle, one more transition has to pass, and the oracle judges. 0 means
-that nothing was lost, made up, altered or out of order.
+and started again with other names for its targets, or two for one account. AWS throttles, breaks off, goes
+in circles, answers late, shows absurd times and fails every Get; receivers refuse, hang, hang up and answer
+without end; the clock jumps, the disk fills. Then all faults end, things settle, one more transition has to
+pass, and the oracle judges. 0 means that nothing was lost, made up, altered or out of order.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
 import sys
@@ -46,6 +48,8 @@ _FRESH_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _DISK_BYTES = 96 * 1024 * 1024
 _BASELINE = 12
+_PROFILE = "second"
+"""Other credentials of the same account."""
 
 
 def owed(status: str) -> tuple[str, ...]:
@@ -82,8 +86,13 @@ class Storm:
             clock = stage.outputs / "clock"
             clock.write_text("0")
             self._weather = Weather(stage, self._moods, clock, self._seed)
+            shared = stage.outputs / "credentials"
+            shared.write_text(
+                f"[{_PROFILE}]\naws_access_key_id = AKID\naws_secret_access_key = not-a-secret\n"
+            )
             self._environ = {
                 **stage.environ(AWS__MAX_ATTEMPTS="2"),
+                "AWS_SHARED_CREDENTIALS_FILE": str(shared),
                 "CHAOS_CLOCK": str(clock),
                 "CHAOS_CLOCK_DATABASE": "1",
             }
@@ -161,11 +170,19 @@ class Storm:
     def _start(self) -> None:
         self._starts += 1
         outputs = self._stage.outputs
+        environ = {**self._environ, "BEDROCK_POLLER_TARGETS": json.dumps(self._named_targets())}
         self._daemon = spawn(
-            ["run"], self._environ, outputs / f"out-{self._starts:04}", outputs / f"err-{self._starts:04}"
+            ["run"], environ, outputs / f"out-{self._starts:04}", outputs / f"err-{self._starts:04}"
         )
         self._weather.pid = self._daemon.pid
         self._weather.press()
+
+    def _named_targets(self) -> list[dict[str, str]]:
+        """The one account that there is, under another name at each start, and often under two."""
+        targets = [{"name": self._dice.pick(["default", "renamed", "moved"])}]
+        if self._dice.chance(0.5):
+            targets.append({"name": "second", "profile": _PROFILE})
+        return targets if self._dice.chance(0.5) else targets[::-1]
 
     def _daemon_is_told(self, number: signal.Signals) -> None:
         # One that has not got as far as to listen for it would die of it.

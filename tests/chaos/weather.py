@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poller.simulator import faults
 from poller.simulator.seeding import Dice
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
 _KINDS: Mapping[str, float] = {"aws": 0.4, "receiver": 0.4, "clock": 0.1, "disk": 0.1}
 _HOUR = 3600.0
 _LATELY_SECONDS = 5.0
+_LISTS = ("ListAsyncInvokes", "ListModelInvocationJobs")
+_GETS = ("GetAsyncInvoke", "GetModelInvocationJob")
+_ABSURD_TIMES = (
+    "9999-12-31T23:59:59Z",
+    "0001-01-01T00:00:00Z",
+    "1969-07-20T20:17:40Z",
+    "soon",
+    -1,
+    1e300,
+    None,
+)
+
+
+def _absurd_times(job: dict[str, Any]) -> dict[str, Any]:
+    """A job with times that make no sense, others at each look."""
+    for number, key in enumerate(("submitTime", "lastModifiedTime", "endTime", "jobExpirationTime")):
+        if key in job:
+            drawn = hash((job["status"], job.get("lastModifiedTime"), time.monotonic_ns(), number))
+            job[key] = _ABSURD_TIMES[drawn % len(_ABSURD_TIMES)]
+    return job
+
+
 _AWS: Mapping[str, Callable[[], tuple[faults.Fault, ...]]] = {
     "throttled": lambda: (faults.Throttle(probability=0.7),),
     "5xx": lambda: (faults.Fail(probability=0.5),),
@@ -33,6 +55,9 @@ _AWS: Mapping[str, Callable[[], tuple[faults.Fault, ...]]] = {
     "expired token": lambda: (faults.ShortPages(size=2), faults.ExpiredToken()),
     "empty lists": lambda: (faults.EmptyListing(probability=0.5),),
     "jobs twice": lambda: (faults.Twice(),),
+    "absurd times": lambda: (faults.Change(_absurd_times),),
+    "poisoned Gets": lambda: tuple(faults.Fail(operation=each) for each in _GETS),
+    "slow lists": lambda: tuple(faults.Latency(operation=each, seconds=1.5) for each in _LISTS),
 }
 _MOODS: Mapping[str, Mood] = {
     "500": Mood(Act.FAIL),
@@ -40,6 +65,9 @@ _MOODS: Mapping[str, Mood] = {
     "hangs": Mood(Act.HANG, 1.5),
     "resets": Mood(Act.RESET),
     "slow": Mood(Act.TAKE, 0.2),
+    "100 Continue for ever": Mood(Act.INTERIM, 1.5),
+    "blank lines for ever": Mood(Act.BLANK, 1.5),
+    "chunk sizes of zeros": Mood(Act.ZEROS, 1.5),
 }
 
 

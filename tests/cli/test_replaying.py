@@ -237,3 +237,22 @@ def test_one_delivery_is_shown_with_its_event(at_work: Shell, owed: Callable[...
     for key in ("2", "one", "²"):
         done = at_work("deliveries", "show", key)
         assert (done.code, done.err) == (1, f"bedrock-poller: there is no {key} among the deliveries\n")
+
+
+def test_a_removed_sink_s_deliveries_can_be_dropped(at_work: Shell, owed: Callable[..., list[str]]) -> None:
+    """It selects as replay does, prints what it would do, asks, and can be undone (fault 60)."""
+    owed(101, "pending")
+    rehearsed = at_work("deliveries", "drop", "--state", "pending", "--dry-run")
+    assert (rehearsed.code, len(rehearsed.out.splitlines())) == (0, 101)
+    refused = at_work("deliveries", "drop", "--state", "pending")
+    assert refused.code != 0
+    assert "add --yes to drop them" in refused.err
+    assert set(states(at_work)) == {"pending"}
+    dropped = at_work("deliveries", "drop", "--state", "pending", "--yes")
+    assert dropped.code == 0
+    assert "dropped 101 deliveries (101 pending)" in dropped.err
+    assert set(states(at_work)) == {"dropped"}
+    listed = at_work("deliveries", "list", "--state", "dropped", "--limit", "500", "--output", "json")
+    assert listed.out.count('"dropped"') == 101
+    assert at_work("deliveries", "replay", "--state", "dropped", "--yes").code == 0
+    assert set(states(at_work)) == {"pending"}

@@ -160,7 +160,8 @@ def test_whatever_the_times_an_ending_is_told_once(data: st.DataObject) -> None:
     kind = KINDS[data.draw(st.sampled_from(sorted(KINDS)))]
     arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
     limit = kind.observe({kind.arn[0]: arn, "status": "InProgress", "submitTime": "2026-11-20T10:00:00Z"})
-    statuses = [*data.draw(st.lists(st.sampled_from(kind.open_statuses), max_size=5)), "Failed"]
+    before = [*kind.open_statuses, "Unheard"]
+    statuses = [*data.draw(st.lists(st.sampled_from(before), max_size=5)), "Failed"]
     statuses += data.draw(st.lists(st.sampled_from([*kind.open_statuses, "Failed"]), max_size=5))
     known: dict[str, Known] = {}
     told = []

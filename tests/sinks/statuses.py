@@ -34,8 +34,8 @@ SERVER_ERROR = Verdict(DeliveryReason.SERVER_ERROR)
 TABLE: dict[int, Verdict] = {
     **dict.fromkeys([200, 201, 202, 203, 204, 205, 206, 207, 208, 226, 250, 299], TAKEN),
     **dict.fromkeys([300, 301, 302, 303, 304, 305, 306, 307, 308, 399], REDIRECT),
-    **dict.fromkeys([400, 401, 402, 403, 404, 405, 406, 407, 409], REFUSED),
-    408: Verdict(DeliveryReason.CLIENT_ERROR),
+    **dict.fromkeys([400, 402, 405, 406, 407, 409], REFUSED),
+    **dict.fromkeys([401, 403, 404, 408], Verdict(DeliveryReason.CLIENT_ERROR)),
     410: Verdict(DeliveryReason.GONE, park=True),
     **dict.fromkeys([411, 412, 414, 415, 416, 417, 418, 420, 421, 422, 423, 424], REFUSED),
     413: Verdict(DeliveryReason.TOO_LARGE, permanent=True),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poller.store import Outbox, Settlement
-from poller.store.outbox import Backlog, Removed
+from poller.store.outbox import Backlog, Enqueue, Removed
 from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from poller.model import Delivery
     from poller.store import Database
     from tests.store.conftest import Clock, Store
@@ -353,7 +355,7 @@ def test_an_odd_error_text_can_be_stored(store: Store) -> None:
 def test_queries_of_the_queue_use_an_index(store: Store, call: str) -> None:
     """What is done, and what other sinks have waiting, is not read to find what is due."""
     store.outbox.park("ops", "x")
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "claim": lambda: claim(store),
         "next_due": lambda: store.outbox.next_due("ops"),
         "unpark": lambda: store.outbox.unpark("ops"),
@@ -370,3 +372,72 @@ def test_queries_of_the_queue_use_an_index(store: Store, call: str) -> None:
         assert not any("TEMP B-TREE" in step for step in steps), steps
         earlier = "INDEX deliveries_pending (sink=? AND job_arn=? AND state=? AND id<?)"
         assert any(step.endswith(earlier) for step in steps), steps
+
+
+def test_an_event_that_is_owed_again_is_not_pruned_meanwhile(store: Store, clock: Clock) -> None:
+    """A poll that owes an old event again and a pruning at the same moment leave both rows (fault 78)."""
+    owed = announced(job(1), "ops")
+    store.record(owed)
+    store.outbox.settle(done(*claim(store)))
+    clock.tick(100)
+    assert store.outbox.prune(older_than=200) == Removed()
+    with store.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM deliveries")
+    clock.tick(100)
+    removed: list[Removed] = []
+    pruning = threading.Thread(target=lambda: removed.append(store.outbox.prune(older_than=150)))
+    with store.database.engine.begin() as connection:
+        assert owed.event is not None
+        Enqueue(store.database)(connection, [(owed.event, ("ops",))])
+        pruning.start()
+        pruning.join(0.5)
+    pruning.join(20)
+    assert removed == [Removed()]
+    assert [delivery.event.body for delivery in claim(store)] == [owed.event.body]
+
+
+def test_an_event_that_is_being_pruned_is_written_again(store: Store, clock: Clock) -> None:
+    """The other way round: who comes second finds the row gone, and makes it anew (fault 78)."""
+    owed = announced(job(1), "ops")
+    assert owed.event is not None
+    store.record(owed)
+    with store.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM deliveries")
+    clock.tick(200)
+    enqueue, event = Enqueue(store.database), owed.event
+
+    def again() -> None:
+        store.database.write(lambda connection: enqueue(connection, [(event, ("ops",))]))
+
+    owing = threading.Thread(target=again)
+    with store.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM events")
+        owing.start()
+        owing.join(0.5)
+    owing.join(20)
+    assert [delivery.event.body for delivery in claim(store)] == [event.body]
+
+
+def test_what_a_clock_ahead_has_written_grows_old_from_now_on(store: Store, clock: Clock) -> None:
+    """A year later nothing waits for that year: retention, and what the gauges show (fault 59)."""
+    clock.tick(365 * 86400)
+    for number in (1, 2):
+        store.record(announced(job(number), "ops"))
+    (first, second) = claim(store)
+    store.outbox.settle(done(first))
+    clock.tick(-365 * 86400)
+    oldest = store.outbox.backlog()["ops"].oldest_pending
+    assert oldest == clock.now
+    assert store.outbox.prune(older_than=1000) == Removed()
+    clock.tick(2000)
+    assert store.outbox.prune(older_than=1000).deliveries == 1
+    assert claim(store) == []
+    clock.tick(LEASE + 1)
+    assert [delivery.id for delivery in claim(store)] == [second.id]
+
+
+def test_the_backlog_of_some_sinks_can_be_counted_alone(store: Store) -> None:
+    """What is owed to a sink that was removed need not be counted for the others (fault 60)."""
+    store.record(announced(job(1), "ops", "gone"))
+    assert store.outbox.backlog(["ops", "idle"]).keys() == {"ops"}
+    assert store.outbox.backlog().keys() == {"ops", "gone"}

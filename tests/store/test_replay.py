@@ -9,7 +9,7 @@ import pytest
 from poller.store import Settlement
 from poller.store.browse import Selection
 from poller.store.outbox import Removed
-from poller.store.replay import Replay
+from poller.store.replay import Drop, Replay
 from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job
 from tests.store.test_outbox import claim, done, failed, lifecycle, states
@@ -194,3 +194,27 @@ def test_a_chunk_reads_nothing_but_its_own_rows(store: Store) -> None:
     with store.explained() as steps:
         store.database.write(lambda connection: chosen._put(connection, chunk))
     assert not [step for step in steps if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
+
+
+def test_what_is_dropped_is_not_sent_and_the_next_of_its_job_is(store: Store, clock: Clock) -> None:
+    """A drop ends what is pending or dead, also under way; what was delivered stays (fault 60)."""
+    lifecycle(store, "InProgress")
+    store.outbox.settle(done(*claim(store)))
+    lifecycle(store, "InProgress", "Completed", number=2)
+    (held,) = claim(store)
+    drop = Drop(store.database, Selection(equal={"sink": "ops"}), [1, held.id])
+    assert drop.count() == {("ops", "pending"): 1}
+    assert list(drop.run()) == [{("ops", "pending"): 1}]
+    assert [state for state, *_ in states(store)] == ["done", "dropped", "pending"]
+    assert store.outbox.settle(done(held)) == 0
+    (after,) = claim(store)
+    assert after.id > held.id
+    store.outbox.settle(failed(after))
+    assert list(Drop(store.database, Selection()).run()) == [{("ops", "dead"): 1}]
+    assert store.outbox.backlog()["ops"].states == {"dropped": 2}
+    assert replay(store, state="dropped") == {("ops", "dropped"): 2}
+    (again,) = claim(store)
+    assert (again.id, again.event.body) == (held.id, held.event.body)
+    list(Drop(store.database, Selection()).run())
+    clock.tick(11)
+    assert store.outbox.prune(older_than=10) == Removed(events=3, deliveries=3)
