@@ -154,6 +154,9 @@ class Metrics:
         self.reload_successful = self._gauge(
             "config_last_reload_successful", "1 if the configuration was last read without a problem."
         )
+        self.restart_needed = self._gauge(
+            "config_restart_needed", "Sections that a reload has changed and that count after a restart only."
+        )
         self.leases_lost = self._counter(
             "leases_lost", "Leases that went to somebody else in the middle of work."
         )

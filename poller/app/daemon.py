@@ -19,6 +19,7 @@ from poller.app.parts import Parts
 from poller.app.retention import Retention
 from poller.app.supervisor import Supervisor
 from poller.errors import ConfigError, PollerError, StoreError
+from poller.store import Outbox
 from poller.store.browse import Browser
 from poller.web import api, page, reloading
 from poller.web.auth import Guard
@@ -46,7 +47,8 @@ _UNKNOWN_SECONDS = 60.0
 _SIGNS = 3
 """Signs of life in each period of the watchdog."""
 _FIXED = ("store", "web")
-"""Sections that a reload leaves as they are: what they name is in use until the process ends."""
+"""Sections that a reload leaves as they are, apart from `web.auth`: what they name is in use until the
+process ends."""
 
 
 class Daemon:
@@ -76,6 +78,9 @@ class Daemon:
         if read is not None:
             self._handlers[signal.SIGHUP] = self._begin_reload
         self.web: WebServer | None = None
+        self._guard: Guard | None = None
+        self.restart_needed: tuple[str, ...] = ()
+        """Sections of the configuration that have changed and count after a restart only."""
         self.started = asyncio.Event()
         self._generation: Generation | None = None
         self._reload: asyncio.Task[str] | None = None
@@ -155,17 +160,16 @@ class Daemon:
         if address is None:
             return None
         health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
-        browser = Browser(parts.database)
+        browser = Browser(parts.core.pages)
         further = [
-            page.route(browser, parts.outbox, lambda: tuple(self.parts.settings.sinks)),
+            page.route(browser, Outbox(parts.core.pages), lambda: tuple(self.parts.settings.sinks)),
             *api.routes(browser),
         ]
         if self._read is not None and parts.settings.web.reload:
-            further.append(reloading.route(self.reload))
+            further.append(reloading.route(self.reload, lambda: self.restart_needed))
         settings = parts.settings.web
         app: ASGIApp = application(parts.metrics.registry, health, further)
-        if settings.auth is not None:
-            app = Guard(app, settings.auth, parts.metrics)
+        self._guard = app = Guard(app, settings.auth, parts.metrics)
         certificates = CurrentCertificates(settings.tls, parts.metrics) if settings.tls else None
         web = WebServer(app, *address, certificates)
         _log.info("web.listening", url=web.url)
@@ -256,6 +260,7 @@ class Daemon:
             if read is not None:
                 settings = await asyncio.to_thread(read)
                 kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
+                kept["web"] = kept["web"].model_copy(update={"auth": settings.web.auth})
                 fixed = [name for name in _FIXED if getattr(settings, name) != kept[name]]
                 settings = settings.model_copy(update=kept)
             # A configuration that is read anew may come with other credentials.
@@ -280,6 +285,10 @@ class Daemon:
         self.parts, self._generation = parts, generation
         self._switched = True
         parts.take_over()
+        if self._guard is not None:
+            self._guard.settings = settings.web.auth
+        parts.metrics.restart_needed.set(len(fixed))
+        self.restart_needed = tuple(fixed)
         self._jobs_changed = True
         generation.start(self._group, after=old)
         await stopping

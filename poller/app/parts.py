@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
+_PAGE_SECONDS = 10.0
+"""How long a statement for a page or an answer of the API may take."""
+
 _CLAIMED = 0.8
 """A claim on a target stands for this part of `store.lease`; the rest is for others to notice."""
 
@@ -55,6 +58,11 @@ class Core:
         self.metrics = Metrics()
         self.progress = Progress(patience=settings.health.patience.total_seconds())
         self.database = database or Database.configured(settings.store)
+        # Pages and the API have connections of their own: one that is slow takes none from polling.
+        self.pages = self.database
+        if database is None and self.database.path != ":memory:":
+            self.pages = Database.configured(settings.store)
+            self.pages.limit_statements(_PAGE_SECONDS)
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         lease = _CLAIMED * settings.store.lease.total_seconds()
         self.snapshot = Snapshot(self.database, owner=owner, lease=lease)
@@ -322,6 +330,7 @@ class Parts:
         """Release threads, connections and clients."""
         self.core.threads.shutdown(wait=True, cancel_futures=True)
         self.retire()
+        self.core.pages.close()
         self.database.close()
 
 

@@ -145,6 +145,9 @@ class JobsApi:
         except AwsError as error:
             if self._kind.is_gone(error.code, str(error)):
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error
+            if error.reason is AwsReason.NOT_FOUND:
+                # Something else is missing, which says nothing about the job.
+                raise AwsError(str(error), reason=AwsReason.INVALID, code=error.code) from error
             raise
         served_at = _served_at(response)
         del response["ResponseMetadata"]

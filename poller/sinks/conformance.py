@@ -66,6 +66,7 @@ def sample_event(label: str = "sample000000", **data: Any) -> Event:
         "account_id": "123456789012",
         "region": "us-east-1",
         "target": "prod",
+        "targets": ["prod"],
         "job_arn": arn,
         "job_id": label,
         "job_name": "nightly-summaries",
@@ -83,6 +84,7 @@ def sample_event(label: str = "sample000000", **data: Any) -> Event:
         "input_uri": "s3://example-bucket/input/",
         "output_uri": "s3://example-bucket/output/",
         "records": {"total": 100, "processed": 100, "succeeded": 100, "failed": 0},
+        "details": "complete",
         "job": {"jobArn": arn, "status": "Completed"},
         **data,
     }
@@ -192,14 +194,18 @@ async def _attempt(sink: Sink[Any], subject: Subject, events: Sequence[Event]) -
             await sink.send(events)
     except TimeoutError:
         raise ConformanceError("send neither returns nor fails") from None
-    except Exception as error:  # noqa: BLE001 - judging whatever a stranger's sink raises is the point
+    except BaseException as error:  # noqa: BLE001 - judging whatever a stranger's sink raises is the point
         _judge(error, subject, events)
 
 
 def _judge(error: BaseException, subject: Subject, events: Sequence[Event]) -> None:
     if not isinstance(error, DeliveryError):
         raise ConformanceError(f"send raised {type(error).__name__}, which is no DeliveryError") from error
-    failures = error.failures if isinstance(error, PartialDeliveryError) else {}
+    failures: Any = error.failures if isinstance(error, PartialDeliveryError) else {}
+    if isinstance(error, PartialDeliveryError) and events and not failures:
+        raise ConformanceError("send reported a partial failure of no event")
+    if any(not isinstance(each, DeliveryError) for each in failures.values()):
+        raise ConformanceError("send reported a failure that is not a DeliveryError")
     if strangers := failures.keys() - {event.id for event in events}:
         raise ConformanceError(f"send reported events it was not given: {sorted(strangers)}")
     for shown in (error, *failures.values()):

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
+from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.contract import Sink
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ class IsolatedSink(Sink[Any]):
         given_up = threading.Event()
 
         async def begin() -> None:
-            if not given_up.is_set():
+            if given_up.is_set():
+                return
+            try:
                 await self.inner.send(events)
+            except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+                # They would end the loop, and with it every later attempt.
+                message = f"the sink raised {type(error).__name__}"
+                raise DeliveryError(message, reason=DeliveryReason.SINK) from None
 
         running = asyncio.run_coroutine_threadsafe(begin(), self._started())
         try:

@@ -8,16 +8,19 @@ signatures stay out of it, and so do the exceptions of the library, whose messag
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from pydantic import Field, IPvAnyNetwork, PrivateAttr, SecretStr, field_validator, model_validator
 from yarl import URL
 
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 LARGEST_ANSWER: Final = 64 * 1024
 """Bytes of an answer's body that are read; then the connection is closed, and the status counts."""
+
+LARGEST_RESPONSE: Final = 1024 * 1024
+"""Raw bytes of one response, whatever they are: interim answers, chunk sizes and extensions, blank lines."""
 
 LARGEST_HEADER: Final = 8190
 """Bytes of one line of an answer's head."""
@@ -142,6 +148,31 @@ class Attempt:
     secrets: Sequence[str] = ()
 
 
+class _Bounded(ResponseHandler):
+    """Reads responses up to a number of raw bytes each, and then closes the connection.
+
+    The parser drops interim answers, chunk sizes and blank lines without limit. Counted here, where bytes
+    arrive, nothing that a receiver sends can cost more.
+    """
+
+    _received = 0
+
+    def set_response_params(self, **options: Any) -> None:
+        """Begin to read the response to a new request."""
+        self._received = 0
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes, unless there were too many."""
+        self._received += len(data)
+        if self._received <= LARGEST_RESPONSE:
+            super().data_received(data)
+            return
+        if self.transport is not None:
+            self.transport.abort()
+        self.set_exception(aiohttp.ClientPayloadError("the response is too large"))
+
+
 class Poster:
     """Posts to one URL over connections that are kept alive.
 
@@ -240,13 +271,16 @@ class Poster:
                 trust = True if settings.ca_file is None else _trust(settings.ca_file)
             except ValueError as error:
                 raise DeliveryError(str(error), reason=DeliveryReason.TLS) from None
+            connector = aiohttp.TCPConnector(
+                ssl=trust,
+                limit=settings.concurrency,
+                resolver=self._resolver,
+                socket_factory=guarded_socket(allow=settings.allow_networks, deny=settings.deny_networks),
+            )
+            # aiohttp has no public place for the protocol of its connections.
+            connector._factory = partial(_Bounded, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    ssl=trust,
-                    limit=settings.concurrency,
-                    resolver=self._resolver,
-                    socket_factory=guarded_socket(allow=settings.allow_networks, deny=settings.deny_networks),
-                ),
+                connector=connector,
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # The deadline of the attempt covers it all.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from poller.store.dialects import by_bytes
 from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from poller.store.database import Database
 
@@ -36,12 +37,14 @@ class Selection:
         since: Only deliveries that were settled then or later, in seconds since the epoch; of pending ones,
             those recorded then or later.
         until: The same, before then.
+        most_bytes: End the rows once their texts have come to so many bytes; the first row is always given.
     """
 
     limit: int = 100
     equal: Mapping[str, str | None] | None = None
     since: float | None = None
     until: float | None = None
+    most_bytes: int | None = None
 
     def conditions(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
         """What a row has to fulfil."""
@@ -55,6 +58,10 @@ class Selection:
     def apply(self, statement: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
         """Add the conditions to a statement."""
         return statement.where(*self.conditions(table)).limit(self.limit)
+
+
+class Cut(list[Row]):
+    """Rows that end early, because they would have become too large."""
 
 
 class Browser:
@@ -75,26 +82,18 @@ class Browser:
         statement = selection.apply(
             named.order_by(jobs.c.submitted_at.desc().nulls_last(), by_bytes(jobs.c.arn)), jobs
         )
-        return [_job(row) for row in self._rows(statement)]
+        sizes = [jobs.c.name, jobs.c.status, jobs.c.model_id]
+        return self._bounded(statement, jobs.c.arn, sizes, selection, _job)
 
     def events(self, selection: Selection = Selection()) -> list[Row]:
         """Events, newest first, each with its envelope; selected by `id`, `type` or `job_arn`."""
         statement = selection.apply(sa.select(events).order_by(events.c.seq.desc()), events)
-        return [
-            {
-                "id": row["id"],
-                "type": row["type"],
-                "job_arn": row["job_arn"],
-                "recorded_at": _moment(row["created_at"]),
-                "event": json.loads(bytes(row["body"])),
-            }
-            for row in self._rows(statement)
-        ]
+        return self._bounded(statement, events.c.seq, [events.c.body], selection, _event)
 
     def deliveries(self, selection: Selection = Selection()) -> list[Row]:
         """Deliveries, newest first; selected by `id`, `sink`, `state`, `event_id` or `job_arn`."""
         statement = selection.apply(sa.select(deliveries).order_by(deliveries.c.id.desc()), deliveries)
-        return [_delivery(row) for row in self._rows(statement)]
+        return self._bounded(statement, deliveries.c.id, [deliveries.c.last_error], selection, _delivery)
 
     def delivery(self, key: int) -> Row | None:
         """One delivery with the envelope that it delivers; `None` if there is none with this id."""
@@ -142,6 +141,25 @@ class Browser:
         """The id of every event there is."""
         return {row["id"] for row in self._rows(sa.select(events.c.id))}
 
+    def _bounded(
+        self,
+        statement: sa.Select[Any],
+        key: sa.Column[Any],
+        texts: Sequence[sa.Column[Any]],
+        selection: Selection,
+        render: Callable[[sa.RowMapping], Row],
+    ) -> list[Row]:
+        """The rows of a statement, or those at its beginning whose texts are not too large together."""
+        if selection.most_bytes is None:
+            return [render(row) for row in self._rows(statement)]
+        size = sum((sa.func.coalesce(sa.func.length(text), 0) for text in texts), start=sa.literal(0))
+        sizes = self._rows(statement.with_only_columns(key.label("key"), size.label("size")))
+        before = accumulate((row["size"] for row in sizes), initial=0)
+        keys = [row["key"] for row, total in zip(sizes, before, strict=False) if total < selection.most_bytes]
+        rows = self._rows(statement.where(key.in_(keys))) if keys else []
+        rendered = [render(row) for row in rows]
+        return Cut(rendered) if len(keys) < len(sizes) else rendered
+
     def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.RowMapping]:
         with self._database.read() as connection:
             return connection.execute(statement).mappings().all()
@@ -166,6 +184,16 @@ def _job(row: sa.RowMapping) -> Row:
         "records": {
             state: row[f"records_{state}"] for state in ("total", "processed", "succeeded", "failed")
         },
+    }
+
+
+def _event(row: sa.RowMapping) -> Row:
+    return {
+        "id": row["id"],
+        "type": row["type"],
+        "job_arn": row["job_arn"],
+        "recorded_at": _moment(row["created_at"]),
+        "event": json.loads(bytes(row["body"])),
     }
 
 

@@ -7,6 +7,7 @@ databases is in `dialects.py`.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ SCHEMA = "0004"
 _ATTEMPTS = 4
 _POOL_SIZE = 5
 _BORN = "bedrock_poller_born"
+_DEADLINE = "bedrock_poller_deadline"
 
 
 class Prepared:
@@ -127,6 +129,19 @@ class Database:
             password=settings.read_password if settings.password_file else None,
             pool_size=settings.pool_size,
         )
+
+    def limit_statements(self, seconds: float) -> None:
+        """End every statement that takes longer; for connections that serve people, not work."""
+
+        def begin(connection: sa.Connection, *_: Any) -> None:
+            connection.info[_DEADLINE] = time.monotonic() + seconds
+
+        sa.event.listen(self.engine, "before_cursor_execute", begin)
+
+        def limit(raw: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+            self._backend.limit_statements(raw, seconds, lambda: record.info.get(_DEADLINE, math.inf))
+
+        sa.event.listen(self.engine, "connect", limit)
 
     def prepare(self) -> None:
         """See that the database is sound; a file is created if there is none, readable by its owner alone.

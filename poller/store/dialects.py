@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 REMEDY = "restore it from a backup, or move it away to start anew"
 
 _BUSY_SECONDS = 10.0
+_STEPS = 10_000
+"""Steps of SQLite between two looks at the clock."""
 _HEADER_SIZE = 100
 _RESTED_SECONDS = 2.0
 """A connection that has not been used for so long is asked whether it still works."""
@@ -117,6 +119,16 @@ class Backend(ABC):
     def is_transient(self, error: sa.exc.DBAPIError) -> bool:
         """Whether the same transaction may succeed if it is run again."""
 
+    @abstractmethod
+    def limit_statements(self, raw: Any, seconds: float, deadline: Callable[[], float]) -> None:
+        """Let a new connection end every statement that takes too long.
+
+        Args:
+            raw: The driver's connection.
+            seconds: How long a statement may take.
+            deadline: When the present one has to end, in monotonic seconds.
+        """
+
     def is_damage(self, said: str) -> bool:  # noqa: ARG002 - of others
         """Whether the driver's words mean that the database is damaged."""
         return False
@@ -192,6 +204,10 @@ class Sqlite(Backend):
 
     def renumber(self, connection: sa.Connection) -> None:
         """Nothing to do: SQLite looks at what is there."""
+
+    def limit_statements(self, raw: Any, seconds: float, deadline: Callable[[], float]) -> None:  # noqa: ARG002 - a server counts itself
+        """Look at the clock every few thousand steps."""
+        raw.set_progress_handler(lambda: time.monotonic() > deadline(), _STEPS)
 
     def is_transient(self, error: sa.exc.DBAPIError) -> bool:
         """Whether somebody else had the lock."""
@@ -304,6 +320,10 @@ class Postgresql(Backend):
                 f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column}))"  # noqa: S608 - our own names
                 f" FROM {table} HAVING max({column}) IS NOT NULL"
             )
+
+    def limit_statements(self, raw: Any, seconds: float, deadline: Callable[[], float]) -> None:  # noqa: ARG002 - the server counts
+        """Let the server count."""
+        raw.execute(f"SET statement_timeout = {round(seconds * 1000)}")
 
     def is_transient(self, error: sa.exc.DBAPIError) -> bool:
         """Whether others were in the way, or the server about to stop."""

@@ -1,6 +1,7 @@
 """The read-only JSON API: `/api/jobs`, `/api/events`, `/api/deliveries`, the newest rows first.
 
-Query parameters select by equality (`/api/jobs?status=Failed&region=us-east-1`); `limit` is at most 1000.
+Query parameters select by equality (`/api/jobs?status=Failed&region=us-east-1`); `limit` is at most 1000. An
+answer ends after 8 MiB of rows: then it has `"truncated": true`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from poller.errors import StoreError
-from poller.store.browse import Browser, Selection
+from poller.store.browse import Browser, Cut, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes of rows in one answer; one larger row is given all the same."""
 
 SELECTABLE: Mapping[str, tuple[str, ...]] = {
     "jobs": ("arn", "kind", "status", "outcome", "region", "account_id"),
@@ -43,11 +46,12 @@ def routes(browser: Browser) -> Sequence[Route]:
     return [_route(name, read) for name, read in reads.items()]
 
 
-class _AsciiJson(JSONResponse):
-    """JSON in ASCII: what a service sent may hold half of a surrogate pair, which UTF-8 cannot."""
-
-    def render(self, content: object) -> bytes:
-        return json.dumps(content, separators=(",", ":")).encode("ascii")
+def _rendered(name: str, read: Callable[[Selection], list[Row]], selection: Selection) -> bytes:
+    """An answer in ASCII: what a service sent may hold half of a surrogate pair, which UTF-8 cannot."""
+    rows = read(selection)
+    truncated = isinstance(rows, Cut)
+    content = {name: list(rows), **({"truncated": True} if truncated else {})}
+    return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
 def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
@@ -57,10 +61,11 @@ def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         try:
-            rows = await asyncio.to_thread(read, selection)
+            # Rendered there as well: megabytes of JSON would hold up the loop.
+            body = await asyncio.to_thread(_rendered, name, read, selection)
         except StoreError as error:
             return JSONResponse({"error": str(error)}, status_code=503)
-        return _AsciiJson({name: rows}, headers={"cache-control": "no-store"})
+        return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
 
     return Route(f"/api/{name}", answer)
 
@@ -69,7 +74,16 @@ def _selection(asked: Mapping[str, str], selectable: Sequence[str]) -> Selection
     unknown = sorted(set(asked) - {"limit", *selectable})
     if unknown:
         raise ValueError(f"cannot select by {unknown[0]}; there are: {', '.join(selectable)}, limit")
-    limit = asked.get("limit", str(DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LARGEST_LIMIT):
-        raise ValueError(f"limit must be a whole number from 1 to {LARGEST_LIMIT}")
-    return Selection(limit=int(limit), equal={name: asked.get(name) for name in selectable})
+    return Selection(
+        limit=_limit(asked.get("limit", str(DEFAULT_LIMIT))),
+        equal={name: asked.get(name) for name in selectable},
+        most_bytes=LARGEST_ANSWER,
+    )
+
+
+def _limit(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(digits := text.lstrip("0")) <= len(str(LARGEST_LIMIT)):
+        limit = int(digits or "0")
+        if 1 <= limit <= LARGEST_LIMIT:
+            return limit
+    raise ValueError(f"limit must be a whole number from 1 to {LARGEST_LIMIT}")

@@ -54,12 +54,20 @@ _NOBODY = "$2b${}$" + "." * 22 + "cEnNd8bPV2fNqGc6rcdvPZbIMWnuvgu"
 """The hash of nobody's password, checked for names that do not exist, so that time does not tell them."""
 
 
+_STRANGER = "bedrock_poller.stranger"
+
+
+def is_stranger(scope: Scope) -> bool:
+    """Whether a request has not said who it is, where it would have to be let in elsewhere."""
+    return bool(scope.get(_STRANGER))
+
+
 class Guard:
     """An ASGI application in front of another one.
 
     Args:
         app: What those who may get in are let to.
-        settings: Who may.
+        settings: Who may; `None` for everybody. May change while it works.
         metrics: Counts the others.
         clock: Seconds that only grow.
     """
@@ -67,12 +75,12 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        settings: AuthSettings,
+        settings: AuthSettings | None,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
-        self._settings = settings
+        self.settings = settings
         self._metrics = metrics
         self._clock = clock
         # Its own threads: whoever may get in does not wait for pages that read the store.
@@ -83,35 +91,42 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have it answered."""
-        if scope["path"] not in OPEN and (why := await self._refusal(scope)) is not None:
+        settings = self.settings
+        if settings is None:
+            await self._app(scope, receive, send)
+        elif scope["path"] in OPEN:
+            # Answered to everybody, with names to those who say who they are.
+            named = "authorization" in Headers(scope=scope) and await self._refusal(scope, settings) is None
+            await self._app({**scope, _STRANGER: not named}, receive, send)
+        elif (why := await self._refusal(scope, settings)) is not None:
             self._note(why, scope)
-            await self._refused(why)(scope, receive, send)
+            await self._refused(why, settings)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _refusal(self, scope: Scope) -> RefusalReason | None:
+    async def _refusal(self, scope: Scope, settings: AuthSettings) -> RefusalReason | None:
         given = Headers(scope=scope).getlist("authorization")
         if not given:
             return RefusalReason.MISSING
         scheme, _, rest = given[0].partition(" ")
-        if len(given) > 1 or len(given[0]) > _LONGEST or scheme.title() not in self._settings.schemes:
+        if len(given) > 1 or len(given[0]) > _LONGEST or scheme.title() not in settings.schemes:
             return RefusalReason.MALFORMED
         try:
             if scheme.lower() == "bearer":
-                return await self._bearer(rest.strip())
-            return await self._basic(rest.strip())
+                return await self._bearer(rest.strip(), settings)
+            return await self._basic(rest.strip(), settings)
         except ValueError as error:
             _log.error("web.credentials_unreadable", error=str(error))
             return RefusalReason.UNREADABLE
 
-    async def _bearer(self, token: str) -> RefusalReason | None:
-        tokens = await self._in_thread(self._settings.read_tokens)
+    async def _bearer(self, token: str, settings: AuthSettings) -> RefusalReason | None:
+        tokens = await self._in_thread(settings.read_tokens)
         given = token.encode("latin-1")
         # All of them, so that time does not tell which one was nearly right.
         right = [hmac.compare_digest(given, each.encode()) for each in tokens]
         return None if any(right) else RefusalReason.WRONG
 
-    async def _basic(self, encoded: str) -> RefusalReason | None:
+    async def _basic(self, encoded: str, settings: AuthSettings) -> RefusalReason | None:
         try:
             name, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
             user = name.decode()
@@ -119,18 +134,19 @@ class Guard:
             return RefusalReason.MALFORMED
         if not colon:
             return RefusalReason.MALFORMED
-        users = await self._in_thread(self._settings.read_users)
+        users = await self._in_thread(settings.read_users)
         hashed = users.get(user) or _NOBODY.format(max(map(cost, users.values())))
         return await self._passwords.check(user, password, hashed)
 
     async def _in_thread(self, read: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
-    def _refused(self, why: RefusalReason) -> PlainTextResponse:
+    @staticmethod
+    def _refused(why: RefusalReason, settings: AuthSettings) -> PlainTextResponse:
         answer = PlainTextResponse(f"{why}\n", status_code=_STATUS.get(why, 401))
         answer.headers["cache-control"] = "no-store"
         if answer.status_code == 401:  # noqa: PLR2004 - unauthorized
-            for scheme in self._settings.schemes:
+            for scheme in settings.schemes:
                 charset = ', charset="UTF-8"' if scheme == "Basic" else ""
                 answer.headers.append("www-authenticate", f'{scheme} realm="bedrock-poller"{charset}')
         else:
@@ -197,6 +213,8 @@ class _Passwords:
     def _known(self, what: bytes) -> bool | None:
         now = self._clock()
         if self._right.get(what, now) > now:
+            # A login that is used stays known, however many others are being checked meanwhile.
+            self._remember(what, right=True)
             return True
         return False if self._wrong.get(what, now) > now else None
 

@@ -17,18 +17,19 @@ from starlette.routing import Route
 from poller import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
 _log = logs.get(__name__)
 
 
-def route(reload: Callable[[], Awaitable[str]]) -> Route:
+def route(reload: Callable[[], Awaitable[str]], restart_needed: Callable[[], Sequence[str]] = tuple) -> Route:
     """The route.
 
     Args:
         reload: Reloads, and says what is wrong with the configuration; nothing if it is in force now.
+        restart_needed: Names the sections that have changed and count after a restart only.
     """
 
     async def answer(request: Request) -> Response:
@@ -37,7 +38,8 @@ def route(reload: Callable[[], Awaitable[str]]) -> Route:
             return JSONResponse({"reloaded": False, "why": why}, status_code=403)
         if wrong := await reload():
             return JSONResponse({"reloaded": False, "why": wrong}, status_code=422)
-        return JSONResponse({"reloaded": True})
+        sections = list(restart_needed())
+        return JSONResponse({"reloaded": True, **({"restart_needed": sections} if sections else {})})
 
     return Route("/-/reload", answer, methods=["POST"])
 

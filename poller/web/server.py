@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import ipaddress
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from poller.errors import PollerError, StoreError
+from poller.web.auth import is_stranger
+from poller.web.connections import bounded, most_connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2
+_PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +60,68 @@ def application(registry: CollectorRegistry, health: Health, further: Iterable[R
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"content-type": content_type})
+        headers = {"content-type": content_type, "vary": "accept-encoding"}
+        body = encode(registry)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            headers["content-encoding"] = "gzip"
+        return Response(body, headers=headers)
 
-    async def healthy(_request: Request) -> Response:
+    async def healthy(request: Request) -> Response:
         overdue = health.overdue()
         if not overdue:
             return PlainTextResponse("healthy\n")
+        if is_stranger(request.scope):
+            return JSONResponse({"healthy": False, "overdue": len(overdue)}, status_code=503)
         late = {name: round(seconds, 1) for name, seconds in overdue.items()}
         return JSONResponse({"healthy": False, "overdue_seconds": late}, status_code=503)
 
-    async def ready(_request: Request) -> Response:
+    readiness = _Readiness(health.probe)
+
+    async def ready(request: Request) -> Response:
         if not health.started():
             return JSONResponse({"ready": False, "why": "starting or stopping"}, status_code=503)
-        try:
-            await asyncio.to_thread(health.probe)
-        except StoreError as error:
-            return JSONResponse({"ready": False, "why": str(error)}, status_code=503)
+        if why := await readiness.problem():
+            shown = "the store takes no writes" if is_stranger(request.scope) else why
+            return JSONResponse({"ready": False, "why": shown}, status_code=503)
         return PlainTextResponse("ready\n")
 
     return Starlette(
         routes=[
             Route("/metrics", metrics),
+            Route("/metrics/", metrics),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             *further,
         ]
     )
+
+
+class _Readiness:
+    """What the probe of the store said, for a second: probes of many must not become writes of many.
+
+    Args:
+        probe: Raises `StoreError` unless the store takes a write; blocking.
+    """
+
+    def __init__(self, probe: Callable[[], None]) -> None:
+        self._probe = probe
+        self._one = asyncio.Lock()
+        self._until = 0.0
+        self._problem = ""
+
+    async def problem(self) -> str:
+        """What is wrong with the store; empty if it takes writes."""
+        async with self._one:
+            if time.monotonic() >= self._until:
+                try:
+                    await asyncio.to_thread(self._probe)
+                except StoreError as error:
+                    self._problem = str(error)
+                else:
+                    self._problem = ""
+                self._until = time.monotonic() + _PROBE_SECONDS
+            return self._problem
 
 
 class WebServer:
@@ -107,6 +148,7 @@ class WebServer:
             app,
             lifespan="off",
             ws="none",
+            http=bounded(most_connections()),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -17,7 +17,7 @@ from aiohttp import web
 from poller.delivery import attempt
 from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.conformance import sample_event
-from poller.sinks.posting import LARGEST_ANSWER
+from poller.sinks.posting import LARGEST_ANSWER, LARGEST_RESPONSE
 from tests.sinks.samples import (
     EVENT,
     SECRET,
@@ -383,3 +383,47 @@ async def test_a_slow_receiver_does_not_hold_up_the_next_send() -> None:
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
+
+
+ENDLESS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "blank lines": (b"", b"\r\n"),
+    "zeros of a chunk's size": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"0"),
+    "a chunk's extensions": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;", b"a=b;"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+    "a body": (b"HTTP/1.1 500 No\r\n\r\n", b"x" * 50),
+}
+
+
+@pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
+@in_loop
+async def test_an_answer_without_end_costs_a_bounded_number_of_bytes(head: bytes, piece: bytes) -> None:
+    """Whatever it consists of, the connection is closed long before the deadline (fault 63)."""
+    written = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await read_request(reader)
+        writer.write(head)
+        while True:
+            writer.write(piece * (64 * 1024 // len(piece)))
+            written += 64 * 1024
+            await writer.drain()
+
+    async with raw_server(flood) as port:
+        error = await outcome(port, timeout="30s")
+    assert error.reason is not DeliveryReason.TIMEOUT
+    # What the sockets and the writer hold in between is not read by anybody.
+    assert written < 16 * LARGEST_RESPONSE
+
+
+@in_loop
+async def test_the_bytes_of_one_answer_do_not_count_for_the_next() -> None:
+    """A connection that is kept alive serves any number of answers (fault 63)."""
+
+    def answer(_request: Received) -> web.Response:
+        return web.Response(text="x" * 60_000)
+
+    async with receiver(answer) as found, opened(webhook(found.url, secrets=[SECRET])) as sink:
+        for _ in range(2 * LARGEST_RESPONSE // 60_000):
+            assert await attempt(sink, [EVENT]) == {}
