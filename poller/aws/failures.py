@@ -8,42 +8,28 @@ from typing import TYPE_CHECKING
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
+from poller import aws_codes
 from poller.errors import AwsError, AwsReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-THROTTLES = frozenset(
-    {
-        "LimitExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 _REASONS = {
-    "AccessDenied": AwsReason.ACCESS_DENIED,
-    "AccessDeniedException": AwsReason.ACCESS_DENIED,
-    "ExpiredToken": AwsReason.CREDENTIALS,
-    "ExpiredTokenException": AwsReason.CREDENTIALS,
-    "IncompleteSignatureException": AwsReason.CREDENTIALS,
-    "InvalidClientTokenId": AwsReason.CREDENTIALS,
-    "InvalidSignatureException": AwsReason.CREDENTIALS,
-    "MissingAuthenticationTokenException": AwsReason.CREDENTIALS,
-    "ResourceNotFoundException": AwsReason.NOT_FOUND,
-    "SignatureDoesNotMatch": AwsReason.CREDENTIALS,
-    "UnrecognizedClientException": AwsReason.CREDENTIALS,
+    **dict.fromkeys(aws_codes.THROTTLED, AwsReason.THROTTLED),
+    **dict.fromkeys(aws_codes.CREDENTIALS, AwsReason.CREDENTIALS),
+    **dict.fromkeys(aws_codes.ACCESS_DENIED, AwsReason.ACCESS_DENIED),
+    **dict.fromkeys(aws_codes.NOT_FOUND, AwsReason.NOT_FOUND),
     "ValidationException": AwsReason.INVALID,
-} | dict.fromkeys(THROTTLES, AwsReason.THROTTLED)
+}
 _CREDENTIALS = (
     sdk.CredentialRetrievalError,
     sdk.MetadataRetrievalError,
+    sdk.NoAuthTokenError,
     sdk.NoCredentialsError,
     sdk.PartialCredentialsError,
     sdk.ProfileNotFound,
     sdk.SSOError,
+    sdk.TokenRetrievalError,
     sdk.UnauthorizedSSOTokenError,
 )
 _LONGEST_MESSAGE = 300

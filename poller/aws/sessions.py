@@ -21,7 +21,8 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
 
-from poller.aws.failures import THROTTLES, translated
+from poller import aws_codes
+from poller.aws.failures import translated
 from poller.aws.limits import RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
 from poller.errors import AwsError, AwsReason, StoppedError
@@ -346,7 +347,7 @@ class Sessions:
         known = code if code.isidentifier() else "unknown"
         self._metrics.aws_failures.labels(service, operation, known).inc()
         status = response_dict["status_code"] if response_dict else None
-        if code in THROTTLES or status == _THROTTLED_STATUS:
+        if code in aws_codes.THROTTLED or status == _THROTTLED_STATUS:
             self._metrics.aws_throttles.labels(service).inc()
             _calling.get().throttled = True
 

@@ -25,7 +25,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "targets": ("id", "baselined", "polled_at", "full_scan_at", "newest_submission"),
     "jobs": ("arn", "name", "status", "outcome", "submitted_at", "ended_at"),
     "events": ("id", "status", "previous_status", "job_arn", "recorded_at"),
-    "deliveries": ("id", "sink", "state", "attempts", "event_id", "due_at", "reason"),
+    "deliveries": ("id", "sink", "state", "attempts", "event_id", "due_at", "reason", "error"),
 }
 _KEYS = {"targets": "id", "jobs": "arn", "events": "id"}
 

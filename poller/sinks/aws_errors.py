@@ -11,44 +11,17 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
+from poller import aws_codes
 from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.http_status import excerpt_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_THROTTLED = frozenset(
-    {
-        "KMSThrottling",
-        "KMSThrottlingException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "Throttled",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
+_NOT_ABOUT_THE_EVENT = (
+    aws_codes.TRANSIENT | aws_codes.ACCESS_DENIED | aws_codes.NOT_FOUND | aws_codes.UNUSABLE_KEY
 )
-_CREDENTIALS = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "OptInRequired",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-_TOO_LARGE = frozenset({"BatchRequestTooLong", "BatchRequestTooLongException", "RequestEntityTooLarge"})
+"""Refusals that a change at the receiver lifts, like 401, 403 and 404 of HTTP: tried for long."""
 
 _CLIENT_ERRORS = 4
 
@@ -117,12 +90,13 @@ def from_batch_entry(entry: Mapping[str, Any] | None, service: str) -> DeliveryE
 
 def _from_code(code: str, message: str, service: str, *, refused: bool) -> DeliveryError:
     said = excerpt_of(f"{service} answered {code}: {message}".encode("utf-8", "replace"))
-    if code in _THROTTLED:
+    if code in aws_codes.THROTTLED:
         return DeliveryError(said, reason=DeliveryReason.RATE_LIMITED)
-    if code in _CREDENTIALS:
+    if code in aws_codes.CREDENTIALS:
         return DeliveryError(f"{service} answered {code}", reason=DeliveryReason.CREDENTIALS)
-    if code in _TOO_LARGE:
+    if code in aws_codes.TOO_LARGE:
         return DeliveryError(said, reason=DeliveryReason.TOO_LARGE, permanent=True)
     if refused:
-        return DeliveryError(said, reason=DeliveryReason.CLIENT_ERROR, permanent=True)
+        permanent = code not in _NOT_ABOUT_THE_EVENT
+        return DeliveryError(said, reason=DeliveryReason.CLIENT_ERROR, permanent=permanent)
     return DeliveryError(said, reason=DeliveryReason.SERVER_ERROR)

@@ -4,11 +4,16 @@ Pure. Three questions decide: did the receiver take the event, is it worth tryin
 
     2xx                            taken
     3xx                            failure; never followed, since it would send the event to a stranger
+    401 403 404                    the way to the receiver, not the event: try again for long
     408 425 429, 5xx, all others   try again for long, not before what Retry-After says
     410                            the receiver is gone for good: park the sink, keep its events
     401 403 404                    try again for long: a login that is down, a receiver being replaced
     413                            too large, refused as such: a short schedule, then a dead letter
     every other 4xx                refused as such: a short schedule, then a dead letter
+
+An ingress answers 404 while a rollout leaves it without a backend. A gateway answers 401 or 403 while its
+authentication service is down or a token is replaced. None of them judged the event, and all of them pass.
+The short schedule is at least five attempts and at least 15 minutes; see `poller.schedule`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +47,16 @@ def test_a_list_can_be_narrowed(filled: Shell) -> None:
     jobs = json.loads(filled("jobs", "list", "--output", "json", "--status", "Completed").out)
     assert {job["kind"] for job in jobs} == {"async_invoke"}
     assert len(json.loads(filled("jobs", "list", "--output", "json", "--limit", "1").out)) == 1
+
+
+def test_a_dead_letter_is_listed_with_the_receiver_s_words(filled: Shell) -> None:
+    """The table of deliveries and `show` have what the receiver last answered (fault 68)."""
+    with closing(sqlite3.connect(filled.store)) as store, store:
+        store.execute("UPDATE deliveries SET state = 'dead', last_error = 'ops answered 422: no such team'")
+    table = filled("deliveries", "list", "--state", "dead")
+    assert table.out.count("ops answered 422: no such team") == 4
+    key = str(json.loads(filled("deliveries", "list", "--output", "json").out)[0]["id"])
+    assert json.loads(filled("deliveries", "show", key).out)["error"] == "ops answered 422: no such team"
 
 
 def test_a_store_that_is_not_there_is_not_made(shell: Shell) -> None:

@@ -159,7 +159,7 @@ def test_a_secret_within_a_secret_leaves_nothing_over() -> None:
 
 def test_only_some_failures_wait_for_the_receiver() -> None:
     """A refusal as such takes no Retry-After."""
-    refused = classify(400, receiver="r", retry_after=5.0)
+    refused = classify(422, receiver="r", retry_after=5.0)
     limited = classify(429, receiver="r", retry_after=5.0)
     assert refused.retry_after is None
     assert limited.retry_after == 5.0

@@ -204,11 +204,11 @@ async def test_only_the_entries_that_failed_are_reported(cloud: Cloud) -> None:
 
 
 @in_loop
-async def test_a_topic_that_is_not_there_is_refused(cloud: Cloud) -> None:
-    """NotFound is permanent, and one event's failure comes as itself."""
+async def test_a_topic_that_is_not_there_is_tried_for_long(cloud: Cloud) -> None:
+    """NotFound is not about the event, and one event's failure comes as itself (fault 68)."""
     with pytest.raises(DeliveryError, match="NotFound") as caught:
         await publish(f"{cloud.topic()}-missing", EVENT)
-    assert (caught.value.reason, caught.value.permanent) == (DeliveryReason.CLIENT_ERROR, True)
+    assert (caught.value.reason, caught.value.permanent) == (DeliveryReason.CLIENT_ERROR, False)
 
 
 @in_loop
@@ -273,8 +273,9 @@ FAILED = (
             DeliveryReason.CREDENTIALS,
             False,
         ),
-        (refusal(403, "AuthorizationError"), DeliveryReason.CLIENT_ERROR, True),
-        (refusal(404, "NotFound"), DeliveryReason.CLIENT_ERROR, True),
+        (refusal(403, "AuthorizationError"), DeliveryReason.CLIENT_ERROR, False),
+        (refusal(404, "NotFound"), DeliveryReason.CLIENT_ERROR, False),
+        (refusal(400, "ThrottledException"), DeliveryReason.RATE_LIMITED, False),
         (refusal(400, "InvalidParameter"), DeliveryReason.CLIENT_ERROR, True),
         (refusal(400, "BatchRequestTooLong"), DeliveryReason.TOO_LARGE, True),
         (refusal(500, "InternalError"), DeliveryReason.SERVER_ERROR, False),
