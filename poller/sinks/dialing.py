@@ -5,7 +5,8 @@ spellings. So the check sits where aiohttp makes the socket for one concrete add
 every answer of a resolver and every form that embeds an IPv4 address. Link-local and metadata addresses are
 always refused: they hand out credentials to whoever asks. Loopback and private addresses are allowed, since
 URLs come from the operator and in-cluster receivers are private by nature; `deny_networks` and
-`allow_networks` tighten that.
+`allow_networks` tighten that. A network's own NAT64 prefix cannot be known here, so only the addresses of
+metadata services are refused behind any prefix; an operator adds the prefix to `deny_networks` for the rest.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ALWAYS_REFUSED: tuple[Network, ...] = tuple(
         "255.255.255.255/32",  # broadcast
         "::/128",  # unspecified
         "fe80::/10",  # link-local
+        "fec0::/10",  # site-local, which RFC 3879 withdrew
+        "fd00:c1::/32",  # metadata of Oracle Cloud
         "fd00:ec2::/32",  # EC2's own services: metadata, EKS credentials
         "fd20:ce::254/128",  # metadata of Google Cloud
         "ff00::/8",  # multicast
@@ -46,6 +49,21 @@ ALWAYS_REFUSED: tuple[Network, ...] = tuple(
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
+_NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
+"""The lengths of a NAT64 prefix: RFC 6052 section 2.2."""
+_METADATA = frozenset(
+    map(
+        IPv4Address,
+        (
+            "169.254.169.254",  # EC2 and most other clouds
+            "169.254.170.2",  # ECS
+            "169.254.170.23",  # EKS
+            "100.100.100.200",  # Alibaba Cloud
+            "168.63.129.16",  # Azure
+            "192.0.0.192",  # Oracle Cloud
+        ),
+    )
+)
 _COMPATIBLE = IPv6Network("::/96")
 _TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
@@ -97,11 +115,21 @@ def forms(address: Address) -> Iterator[Address]:
         yield low
     if address in _NAT64 or address in _TRANSLATED or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
         yield low
-    if address in _NAT64_LOCAL:
-        # RFC 6052 section 2.2: with a /48 prefix the address surrounds a byte of zeros; with /96 it is last.
-        yield low
-        bits = int(address)
-        yield IPv4Address(((bits >> 64) & 0xFFFF) << 16 | (bits >> 40) & 0xFFFF)
+    for length, embedded in _translated_by_prefix(address):
+        # Any network may have a NAT64 prefix of its own. Whole ranges would also match ordinary addresses by
+        # chance, one in 65,536 for 169.254.0.0/16; a few single addresses practically never do.
+        local = address in _NAT64_LOCAL and length >= _NAT64_LOCAL.prefixlen
+        if local or embedded in _METADATA:
+            yield embedded
+
+
+def _translated_by_prefix(address: IPv6Address) -> Iterator[tuple[int, IPv4Address]]:
+    """Yield the IPv4 address that stands after a NAT64 prefix of each length (RFC 6052 section 2.2)."""
+    octets = address.packed
+    for length in _NAT64_LENGTHS:
+        # Octet 8 is reserved: an embedded address surrounds it.
+        behind = [octet for place, octet in enumerate(octets) if place >= length // 8 and place != 8]  # noqa: PLR2004
+        yield length, IPv4Address(bytes(behind[:4]))
 
 
 def guarded_socket(

@@ -33,6 +33,15 @@ def nat64_local(address: int) -> int:
     return 0x0064_FF9B_0001 << 80 | (address >> 16) << 64 | (address & 0xFFFF) << 40
 
 
+def rfc_6052(prefix: int, length: int, address: int) -> IPv6Address:
+    """Embed an IPv4 address after a NAT64 prefix of a length, around octet 8 (RFC 6052 section 2.2)."""
+    octets = bytearray(prefix.to_bytes(16, "big")[: length // 8].ljust(16, b"\0"))
+    places = [place for place in range(length // 8, 16) if place != 8][:4]
+    for place, octet in zip(places, address.to_bytes(4, "big"), strict=True):
+        octets[place] = octet
+    return IPv6Address(bytes(octets))
+
+
 EMBEDDINGS: dict[str, Callable[[int], int]] = {
     "mapped": lambda address: 0xFFFF << 32 | address,
     "compatible": lambda address: address,
@@ -147,6 +156,51 @@ def test_no_setting_opens_what_is_always_refused(network: Any, data: st.DataObje
     """No list in the configuration makes a metadata address dialable."""
     address = data.draw(st.ip_addresses(network=network))
     assert not is_allowed(str(address), allow=[network])
+
+
+LOCAL_PREFIX = 0x0064_FF9B_0001 << 80
+OWN_PREFIX = 0x2001_0DB8_0122_0344 << 64
+METADATA = ["169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "168.63.129.16"]
+
+
+@pytest.mark.parametrize("length", [48, 56, 64, 96])
+@given(address=LINK_LOCAL)
+def test_every_length_of_the_local_nat64_prefix_is_seen_through(length: int, address: IPv4Address) -> None:
+    """After 64:ff9b:1::/48 an IPv4 address may stand at the place of any longer prefix (fault 81)."""
+    wrapped = rfc_6052(LOCAL_PREFIX, length, int(address))
+    assert address in forms(wrapped)
+    assert not is_allowed(str(wrapped))
+
+
+@pytest.mark.parametrize("length", [32, 40, 48, 56, 64, 96])
+@pytest.mark.parametrize("address", METADATA)
+def test_no_nat64_prefix_leads_to_a_metadata_service(address: str, length: int) -> None:
+    """Whatever prefix a network translates with, metadata services are refused behind it (fault 81)."""
+    assert not is_allowed(str(rfc_6052(OWN_PREFIX, length, int(IPv4Address(address)))))
+
+
+@given(V4)
+def test_ordinary_addresses_are_not_taken_for_translated_ones(address: IPv4Address) -> None:
+    """Behind a prefix that nothing is known of, any other address may be dialed (fault 81)."""
+    if str(address) not in METADATA and str(address) != "192.0.0.192":
+        assert is_allowed(str(rfc_6052(0x2001_0DB8 << 96, 96, int(address))))
+
+
+@pytest.mark.parametrize("address", ["fd00:c1::a9fe:a9fe", "fd00:c1::1", "fec0::1", "feff::1"])
+def test_oracle_s_metadata_and_site_local_addresses_are_refused(address: str) -> None:
+    """Both are refused without any setting, and no setting opens them (fault 81)."""
+    assert not is_allowed(address)
+    assert not is_allowed(address, allow=[ip_network("::/0")])
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [("127.0.0.1", False), ("::ffff:127.0.0.1", False), ("::ffff:0:127.0.0.1", False), ("::1", True)],
+)
+def test_denying_ipv4_loopback_covers_its_mapped_forms(address: str, allowed: bool) -> None:
+    """`127.0.0.0/8` covers every form of itself; `::1` needs an entry of its own (fault 81)."""
+    assert is_allowed(address, deny=[ip_network("127.0.0.0/8")]) is allowed
+    assert not is_allowed(address, deny=[ip_network("127.0.0.0/8"), ip_network("::1")])
 
 
 async def failure(url: str, **settings: Any) -> DeliveryError:
