@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 import structlog
 
+from poller.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
 
@@ -126,13 +128,13 @@ def _clean(value: Any) -> Any:
 
 
 def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _printable(key, value) if isinstance(value, str) else value for key, value in event.items()}
+    return {
+        printable(key): _printable(key, value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _printable(key: str, text: str) -> str:
     # A traceback keeps its lines; it is the only field that may have any.
     kept = "\n" if key == "exception" else ""
-    return "".join(
-        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    return printable(text, keep=kept)

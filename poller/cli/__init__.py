@@ -12,6 +12,7 @@ import traceback
 
 from poller.cli import version
 from poller.errors import ConfigError, PollerError
+from poller.terminal import printable
 
 _GLOBAL = ("--config", "--log-level", "--log-format")
 
@@ -38,10 +39,10 @@ def run(arguments: list[str]) -> int:
         program(hoist(arguments), prog_name="bedrock-poller")
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(printable(str(problem)), file=sys.stderr)
         return 2
     except PollerError as error:
-        print(f"bedrock-poller: {error}", file=sys.stderr)
+        _print_error(error)
         return 1
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
@@ -55,7 +56,14 @@ def _say(error: BaseException) -> None:
     """Print a traceback as Python does, without the secrets that may be in it."""
     from poller import logs
 
-    print(logs.strike("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    text = logs.strike("".join(traceback.format_exception(error)))
+    print(printable(text, keep="\n"), end="", file=sys.stderr)
+
+
+def _print_error(error: PollerError) -> None:
+    from poller import logs
+
+    print(f"bedrock-poller: {printable(logs.strike(str(error)))}", file=sys.stderr)
 
 
 def hoist(arguments: list[str]) -> list[str]:

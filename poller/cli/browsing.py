@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from poller.cli.context import store_of
 from poller.errors import PollerError
 from poller.store.browse import Browser, Selection
+from poller.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +61,7 @@ def list_rows(
         if what == "events":
             data = row["event"]["data"]
             shown |= {"status": data["status"], "previous_status": data["previous_status"]}
-        table.add_row(*(printable(shown[column]) for column in columns))
+        table.add_row(*(cell(shown[column]) for column in columns))
     # A table is read by eyes or by cut(1); neither likes lines broken to the width of a terminal.
     Console(width=None if Console().is_terminal else 240).print(table)
 
@@ -97,6 +99,6 @@ def _reads(browser: Browser) -> dict[str, Callable[[Selection], list[Row]]]:
     }
 
 
-def printable(value: Any) -> str:
-    """Write a value without control characters: what came from the service might act on a terminal."""
-    return "" if value is None else "".join(char if char.isprintable() else "?" for char in str(value))
+def cell(value: Any) -> Text:
+    """A value as a cell of a table: without control characters, and without markup."""
+    return Text("" if value is None else printable(str(value)))

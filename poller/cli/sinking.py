@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from poller import logs
+from poller.cli.browsing import cell
 from poller.cli.context import store_of
 from poller.delivery import attempt
 from poller.envelope import sample_event
 from poller.errors import ConfigError, Problem
 from poller.sinks import registry
 from poller.store import Outbox
+from poller.terminal import printable
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
@@ -39,7 +41,13 @@ def list_sinks(context: Context) -> None:
     for name in sorted({*settings.sinks, *backlog}):
         owed = backlog[name].states if name in backlog else {}
         kind = settings.sinks[name].type if name in settings.sinks else "(not configured)"
-        table.add_row(name, kind, str(owed.get("pending", 0)), str(owed.get("dead", 0)), parked.get(name, ""))
+        table.add_row(
+            cell(name),
+            cell(kind),
+            str(owed.get("pending", 0)),
+            str(owed.get("dead", 0)),
+            cell(parked.get(name)),
+        )
     Console().print(table)
 
 
@@ -58,7 +66,7 @@ def test_sink(context: Context, name: str) -> int:
 
     failure = asyncio.run(send()).get(event.id)
     if failure is not None:
-        typer.echo(f"{name}: failed ({failure.reason}): {logs.strike(str(failure))}", err=True)
+        typer.echo(f"{name}: failed ({failure.reason}): {printable(logs.strike(str(failure)))}", err=True)
         return 1
     typer.echo(f"{name}: took event {event.id}", err=True)
     return 0

@@ -15,6 +15,7 @@ from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of
 from poller.metrics import Metrics
 from poller.model import Outcome
+from poller.terminal import printable
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
@@ -44,9 +45,9 @@ def follow(context: Context, arn: str, *, every: float) -> int:
     api = JobsApi(sessions.client(_access(settings, region, account), region, kind.service), kind)
     console = Console()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[counts]}"),
+        TextColumn("{task.fields[counts]}", markup=False),
         TimeElapsedColumn(),
     )
     try:
@@ -58,11 +59,14 @@ def follow(context: Context, arn: str, *, every: float) -> int:
                 job = kind.observe(answer.item, answer.served_at)
                 if job.status != status:
                     status = job.status
-                    console.print(f"{time.strftime('%H:%M:%S')}  {status}", highlight=False)
+                    line = f"{time.strftime('%H:%M:%S')}  {printable(job.status)}"
+                    console.print(line, markup=False, highlight=False)
                 if job.terminal:
                     break
                 total, done, counts = _progress(job)
-                progress.update(bar, description=status, total=total, completed=done, counts=counts)
+                progress.update(
+                    bar, description=printable(job.status), total=total, completed=done, counts=counts
+                )
                 time.sleep(every)
     finally:
         sessions.close()
@@ -95,4 +99,4 @@ def _ending(job: Job) -> list[str]:
     records = job.records
     counts = f"{records.succeeded} succeeded, {records.failed} failed of {records.total}" if records else None
     found = {"outcome": job.outcome, "message": job.message, "records": counts, "output": job.output_uri}
-    return [f"{name}: {value}" for name, value in found.items() if value]
+    return [f"{name}: {printable(str(value))}" for name, value in found.items() if value]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from poller.terminal import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -45,9 +47,9 @@ class Show:
         counts = (
             f"  {records['processed']}/{records['total']} records" if records and records["total"] else ""
         )
-        text = Text(f"{data['observed_at'][11:19]}  {data['kind']:<21} {name[:32]:<32} ")
-        text.append(f"{data['previous_status'] or 'new':>10} -> ")
-        text.append(f"{data['status']:<18}", style=_STYLES.get(data["outcome"], ""))
+        text = Text(f"{data['observed_at'][11:19]}  {data['kind']:<21} {printable(name)[:32]:<32} ")
+        text.append(f"{printable(data['previous_status'] or 'new'):>10} -> ")
+        text.append(f"{printable(data['status']):<18}", style=_STYLES.get(data["outcome"], ""))
         text.append(f" verified{counts}", style="dim")
         self._console.print(text, soft_wrap=True)
 

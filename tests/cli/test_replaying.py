@@ -183,7 +183,7 @@ def test_sinks_that_send_nothing_are_mentioned(at_work: Shell, owed: Callable[..
     assert lines == [
         "log: replayed 1 deliveries (1 dead)",
         "old: replayed 1 deliveries (1 dead)",
-        "log: is parked (410 ?); its deliveries wait until `bedrock-poller sinks unpark log`",
+        "log: is parked (410 \\x1b); its deliveries wait until `bedrock-poller sinks unpark log`",
         "old: is not configured; its deliveries wait until it is",
     ]
     assert at_work("deliveries", "replay", "--sink", "old").code == 0
