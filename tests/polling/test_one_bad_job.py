@@ -67,8 +67,8 @@ def test_a_get_that_fails_for_ever_costs_its_own_job_only(
         bench.simulator.force(arn, "Completed")
     bench.clock.tick(60)
     assert [event["data"]["job_arn"] for event in bench.poll().events] == [good]
-    later = bench.polls(200, every=60)
-    assert sum(len(poll.calls) for poll in later) < 220
+    later = bench.polls(70, every=120)
+    assert sum(len(poll.calls) for poll in later) < 90
     bench.clock.tick(24 * 3600)
     (event,) = [event for poll in (*later, bench.poll()) for event in poll.events]
     assert (event["data"]["job_arn"], event["data"]["details"]) == (bad, "unavailable")
@@ -216,6 +216,7 @@ def test_a_status_that_nobody_declared_is_settled_long_after_its_expiry(baseline
     assert baselined.snapshot.open_jobs(BATCH) == []
 
 
+@pytest.mark.long
 def test_a_vanished_job_whose_get_is_denied_widens_no_window(baselined: Bench, log: list[EventDict]) -> None:
     """It is neither gone nor asked for at every poll; calls stay flat for days, and it is said (fault 54)."""
     arn = baselined.simulator.submit_batch(script=OPEN)
