@@ -5,6 +5,7 @@
     ├── StoreError                the database
     │   ├── SchemaError           its schema is missing, half-way, or newer than this program
     │   ├── CorruptStoreError     the file is not a sound database
+    │   ├── LostStoreError        the file was deleted or replaced while it was open
     │   └── LeaseLostError        somebody else holds the lease; nothing was written
     ├── AwsError                  a call to AWS, with the reason that labels metrics
     │   └── IncompleteScanError   a listing ended early; what it showed is true, what it lacks is not
@@ -70,6 +71,10 @@ class SchemaError(StoreError):
 
 class CorruptStoreError(StoreError):
     """The database file is damaged or is no database."""
+
+
+class LostStoreError(StoreError):
+    """The database file was deleted or replaced while it was open; what is written to it would be lost."""
 
 
 class LeaseLostError(StoreError):

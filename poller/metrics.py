@@ -154,6 +154,9 @@ class Metrics:
         self.reload_successful = self._gauge(
             "config_last_reload_successful", "1 if the configuration was last read without a problem."
         )
+        self.store_lost = self._gauge(
+            "store_lost", "1 once the database file was deleted or replaced while it was open; restart then."
+        )
         self.restart_needed = self._gauge(
             "config_restart_needed", "Sections that a reload has changed and that count after a restart only."
         )

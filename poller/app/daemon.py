@@ -18,7 +18,7 @@ from poller.app.generation import Generation
 from poller.app.parts import Parts
 from poller.app.retention import Retention
 from poller.app.supervisor import Supervisor
-from poller.errors import ConfigError, PollerError, StoreError
+from poller.errors import ConfigError, LostStoreError, PollerError, StoreError
 from poller.store import Outbox
 from poller.store.browse import Browser
 from poller.web import api, page, reloading
@@ -369,6 +369,11 @@ class Daemon:
                     refreshed = began
                 self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.parts.settings.sinks)
                 self._supervisor.status(self._told)
+            except LostStoreError as error:
+                # Nothing cures that but a restart, which an overdue loop asks the supervisor for.
+                parts.metrics.store_lost.set(1)
+                parts.progress.beat("store", within=-parts.progress.patience)
+                _log.error("store.lost", error=str(error))
             except StoreError as error:
                 self._jobs_changed = True
                 _log.error("gauges.failed", error=str(error))

@@ -143,6 +143,14 @@ class Database:
 
         sa.event.listen(self.engine, "connect", limit)
 
+    def require_file(self) -> None:
+        """See that the database file is still the one that was opened.
+
+        Raises:
+            LostStoreError: It was deleted or replaced.
+        """
+        self._backend.require_file()
+
     def prepare(self) -> None:
         """See that the database is sound; a file is created if there is none, readable by its owner alone.
 
@@ -209,6 +217,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for statements that read, outside any transaction of ours."""
+        self._backend.require_file()
         with self._translated(), self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -233,6 +242,7 @@ class Database:
         """
 
         def whole() -> ResultT:
+            self._backend.require_file()
             with self._translated(), self.engine.begin() as connection:
                 return transaction(connection)
 
@@ -267,6 +277,7 @@ class Database:
 
     def probe(self) -> None:
         """Raise `StoreError` unless the database takes a write; leaves nothing behind."""
+        self._backend.require_file()
         with self._translated(), self.engine.begin() as connection:
             self._backend.probe(connection)
 

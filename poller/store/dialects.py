@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from poller.errors import CorruptStoreError, StoreError
+from poller.errors import CorruptStoreError, LostStoreError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +120,14 @@ class Backend(ABC):
         """Whether the same transaction may succeed if it is run again."""
 
     @abstractmethod
+    def require_file(self) -> None:
+        """See that the file is still the one that was prepared; a server has none.
+
+        Raises:
+            LostStoreError: It was deleted or replaced.
+        """
+
+    @abstractmethod
     def limit_statements(self, raw: Any, seconds: float, deadline: Callable[[], float]) -> None:
         """Let a new connection end every statement that takes too long.
 
@@ -162,6 +170,7 @@ class Sqlite(Backend):
     def __init__(self, url: sa.URL) -> None:
         self.path = url.database
         self._file = None if self.path in {None, "", ":memory:"} else str(self.path)
+        self._prepared: tuple[int, int] | None = None
         if self._file is None:
             shared = {"check_same_thread": False}
             self.engine = sa.create_engine(url, poolclass=sa.StaticPool, connect_args=shared)
@@ -177,11 +186,22 @@ class Sqlite(Backend):
             return
         _create_private(self._file)
         _refuse_truncated(Path(self._file))
+        self._prepared = _identity(self._file)
         with self.engine.connect() as connection:
             unlocked = connection.execution_options(isolation_level="AUTOCOMMIT")
             found = unlocked.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
         if found != "ok":
             raise CorruptStoreError(f"the store {self._file} is damaged: {found}; {REMEDY}")
+
+    def require_file(self) -> None:
+        """Compare what is there with what was prepared."""
+        if self._file is None or self._prepared is None or _identity(self._file) == self._prepared:
+            return
+        what = "replaced" if self.exists() else "deleted"
+        raise LostStoreError(
+            f"the store {self._file} was {what} while it was open; nothing is written any more: put the right"
+            " file in its place, and restart the program"
+        )
 
     def exists(self) -> bool:
         """Whether there is a file."""
@@ -321,6 +341,9 @@ class Postgresql(Backend):
                 f" FROM {table} HAVING max({column}) IS NOT NULL"
             )
 
+    def require_file(self) -> None:
+        """Nothing to do: there is no file."""
+
     def limit_statements(self, raw: Any, seconds: float, deadline: Callable[[], float]) -> None:  # noqa: ARG002 - the server counts
         """Let the server count."""
         raw.execute(f"SET statement_timeout = {round(seconds * 1000)}")
@@ -382,6 +405,15 @@ def _enter_wal(connection: Any) -> None:
             time.sleep(random.uniform(0, 0.05))  # noqa: S311 - spreads retries, guards nothing
         else:
             return
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What is another once a file was replaced; `None` if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - path may be relative
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_private(path: str) -> None:

@@ -11,6 +11,7 @@ up nobody else for long; a run that was cut short can simply be repeated.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class Listed:
     state: str
 
 
-class Selected:
+class Selected(ABC):
     """The deliveries that are selected, and what is done to them; every condition has to hold.
 
     Args:
@@ -99,9 +100,9 @@ class Selected:
         for chunk in self._chunks():
             yield self._database.write(lambda connection, chunk=chunk: self._put(connection, chunk))  # type: ignore[misc] # the default binds it early
 
+    @abstractmethod
     def _values(self, *, pending: bool) -> dict[str, Any]:
         """The columns to set of a delivery that is pending, or of one that is settled."""
-        raise NotImplementedError
 
     def _put(self, connection: sa.Connection, chunk: Sequence[Listed]) -> Counts:
         # Nothing but the ids, or SQLite would look for them among all that were ever delivered.

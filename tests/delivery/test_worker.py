@@ -445,3 +445,20 @@ def test_what_waited_too_long_for_its_turn_is_given_back(bench: Bench) -> None:
     assert {(row.state, row.attempts) for row in bench.rows()} == {("done", 0)}
     # Once given back, they were claimed a second time.
     assert {row.epoch for row in bench.rows()} >= {1, 2}
+
+
+def test_what_waited_too_long_for_its_turn_is_claimed_again_until_nothing_is_due(bench: Bench) -> None:
+    """A slow sink outlasts the claims, and every event is tried all the same (fault 77)."""
+    bench.owe(*((job, 0) for job in range(5)))
+
+    async def slowly(_: object) -> None:
+        await asyncio.sleep(0.3)
+
+    sink = Told(slowly, concurrency=1)
+
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await bench.worker(sink, lease=0.2).run(grace=5, until_idle=True)
+
+    asyncio.run(main())
+    assert bench.states() == ["done"] * 5

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, Literal
-
-import pytest
+from typing import TYPE_CHECKING, Literal
 
 from poller.delivery import attempt
-from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.errors import DeliveryError, DeliveryReason
 from poller.settings.sinks import SinkSettings
-from poller.sinks.conformance import sample_event
 from poller.sinks.contract import Sink
 from poller.sinks.isolation import IsolatedSink
 from tests.sinks.samples import EVENT, in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pytest
 
     from poller.model import Event
 
@@ -114,97 +113,3 @@ async def test_one_that_never_comes_back_does_not_hold_up_the_end(monkeypatch: p
         if thread.name == "sink-strange":
             thread.join(10)
             assert not thread.is_alive()
-
-
-def _throwing(error: BaseException) -> Callable[[], object]:
-    def throw() -> None:
-        raise error
-
-    return throw
-
-
-class _OddError(PartialDeliveryError):
-    """A report whose failures are whatever it is given."""
-
-    def __init__(self, failures: object) -> None:
-        super().__init__({})
-        self.failures = failures  # type: ignore[assignment] # that is the point
-
-
-NO = DeliveryError("no", reason=DeliveryReason.SERVER_ERROR)
-
-
-@pytest.mark.parametrize("isolated", [True, False])
-@pytest.mark.parametrize(
-    "error",
-    [
-        SystemExit(3),
-        KeyboardInterrupt(),
-        asyncio.CancelledError(),
-        GeneratorExit(),
-        _OddError({}),
-        _OddError(None),
-        _OddError("abc"),
-        _OddError({"somebody-else": NO}),
-        _OddError({EVENT.id: NO, "somebody-else": NO}),
-        _OddError({EVENT.id: "no"}),
-        _OddError({EVENT.id: None}),
-        PartialDeliveryError({}),
-    ],
-    ids=repr,
-)
-@in_loop
-async def test_whatever_a_sink_raises_is_a_failure_of_every_event(
-    error: BaseException, isolated: bool
-) -> None:
-    """An exit, a cancellation of its own, and reports without sense: nothing counts as taken (fault 65)."""
-    inner = Strange(_throwing(error))
-    sink: Sink[Any] = IsolatedSink(inner) if isolated else inner
-    events = [EVENT, sample_event("another0000a")]
-    try:
-        for _ in range(2):
-            failures = await attempt(sink, events)
-            assert failures.keys() == {event.id for event in events}
-            assert {failure.reason for failure in failures.values()} == {DeliveryReason.SINK}
-    finally:
-        await sink.close()
-
-
-@in_loop
-async def test_a_report_that_makes_sense_says_what_was_taken() -> None:
-    """The events that it does not name are taken; the others keep their errors (fault 65)."""
-    events = [EVENT, sample_event("another0000a")]
-    failures = await attempt(Strange(_throwing(PartialDeliveryError({EVENT.id: NO}))), events)
-    assert {one: failure.reason for one, failure in failures.items()} == {
-        EVENT.id: DeliveryReason.SERVER_ERROR
-    }
-
-
-@pytest.mark.parametrize("wait", ["soon", float("nan"), float("inf"), -1.0, None, 5])
-@in_loop
-async def test_attributes_without_sense_are_dropped(wait: Any) -> None:
-    """A reason that is none of ours, a wait that is no time, flags that are no flags (fault 65)."""
-    error = DeliveryError("no", reason="because", permanent="yes", retry_after=wait, park=1)  # type: ignore[arg-type]
-    failure = (await attempt(Strange(_throwing(error)), [EVENT]))[EVENT.id]
-    expected = 5.0 if wait == 5 else None
-    assert (failure.reason, failure.permanent, failure.park, failure.retry_after) == (
-        DeliveryReason.SINK,
-        False,
-        False,
-        expected,
-    )
-
-
-@in_loop
-async def test_a_cancelled_attempt_stays_cancelled() -> None:
-    """A stop cancels sends under way, and they are released, not counted."""
-
-    class Slow(Strange):
-        async def send(self, events: Sequence[Event]) -> None:
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(attempt(Slow(), [EVENT]))
-    await asyncio.sleep(0.05)
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()

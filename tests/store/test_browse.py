@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poller.store.browse import Browser
+from poller.store.browse import Browser, Cut, Selection
 from tests.store.samples import OTHER, TARGET, announced, arn, job, silent
 
 if TYPE_CHECKING:
@@ -35,3 +35,18 @@ def test_the_names_of_targets_are_told_once(store: Store) -> None:
     """However many regions and kinds a name stands for."""
     assert TARGET.name == OTHER.name
     assert store.snapshot.rows.names() == [TARGET.name]
+
+
+def test_rows_end_before_they_become_too_large(store: Store) -> None:
+    """The first one is given however large it is, and a list that ends early says so (fault 64)."""
+    store.record(*(announced(job(number), "hook") for number in range(3)))
+    browser = Browser(store.database)
+    for read in (browser.jobs, browser.events, browser.deliveries):
+        whole = read(Selection(most_bytes=10**9))
+        assert (len(whole), isinstance(whole, Cut)) == (3, False)
+        assert (
+            read(Selection(most_bytes=10**9, equal={"job_arn" if read != browser.jobs else "arn": "no"}))
+            == []
+        )
+    first = browser.events(Selection(most_bytes=1))
+    assert (len(first), isinstance(first, Cut)) == (1, True)

@@ -20,7 +20,6 @@ import sqlalchemy as sa
 
 from poller.errors import StoreError
 from poller.settings.web import AuthSettings
-from poller.store import Database
 from poller.store.browse import Browser, Cut, Selection
 from poller.store.tables import events
 from poller.web import api, connections
@@ -236,27 +235,6 @@ def _post(daemon: Daemon, **headers: str) -> Any:
     asked = urllib.request.Request(daemon.url + "/-/reload", method="POST", headers=headers)  # noqa: S310
     with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310 - our own
         return json.loads(answer.read())
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_statement_for_a_page_ends_in_time(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    """A page that would keep the database busy is an error; later ones are served (fault 64)."""
-    url = f"sqlite:///{tmp_path}/p.db" if kind == "sqlite" else request.getfixturevalue("emptied").url()
-    slow = {
-        "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
-        "postgresql": "SELECT pg_sleep(60)",
-    }[kind]
-    database = Database(url)
-    database.limit_statements(0.3)
-    began = time.monotonic()
-    with pytest.raises(StoreError), database.read() as connection:
-        connection.exec_driver_sql(slow).all()
-    assert time.monotonic() - began < 20
-    with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
-    database.close()
 
 
 def test_a_login_that_is_used_is_not_forgotten_for_others_wrong_ones(site: Site) -> None:
