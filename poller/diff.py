@@ -55,7 +55,7 @@ def supersedes(job: Job, other: Job | Known) -> bool:
 
 
 def _order(job: Job | Known) -> int:
-    """How far along a status is; one that nobody declared comes before all others."""
+    """How far along a status is; one that is not declared comes before all others."""
     return -1 if job.rank is None else job.rank
 
 
@@ -79,12 +79,8 @@ def _compare(known: Known | None, job: Job, *, announce_new: bool) -> Change | N
         return Change(job, None, {job.status: 1}, event_type)
     if not supersedes(job, known):
         return None
-    if job.status != known.status:
-        occurrence = known.entries.get(job.status, 0)
-        entries = {**known.entries, job.status: occurrence + 1}
-        return Change(job, known.status, entries, EventType.STATUS_CHANGED, occurrence)
-    if job.terminal and not known.terminal:
-        # A status that nobody declared has turned out to be an ending.
+    # An undeclared status can turn out to be an ending, and that is a transition too.
+    if job.status != known.status or (job.terminal and not known.terminal):
         occurrence = known.entries.get(job.status, 0)
         entries = {**known.entries, job.status: occurrence + 1}
         return Change(job, known.status, entries, EventType.STATUS_CHANGED, occurrence)

@@ -200,7 +200,7 @@ def _has_ended(
     *,
     now: datetime | None,
 ) -> bool:
-    """Whether a job in a status that nobody declared has ended: it has an end, or is long past its expiry."""
+    """Whether a job in an undeclared status has ended: it has an end, or is long past its expiry."""
     if ended_at is not None:
         return True
     # Differences only: any of these may be the last moment of the year 9999, to which nothing can be added.

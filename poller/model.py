@@ -116,7 +116,7 @@ class Job:
     region: str
     status: str
     rank: int | None
-    """How far along the declared life cycle `status` is; `None` for a status nobody declared."""
+    """How far along the declared life cycle `status` is; `None` for an undeclared status."""
     terminal: bool
     outcome: Outcome | None
     name: str | None = None

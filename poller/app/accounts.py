@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 _log = logs.get(__name__)
 
 
-def account_of_role(access: Access) -> str | None:
-    """The account that an access's role names; `None` without a role."""
-    return None if access.role_arn is None else access.role_arn.split(":")[4]
-
-
 class AccountIds:
     """The account of each access, as far as it is known.
 
@@ -45,7 +40,7 @@ class AccountIds:
 
     def of(self, access: Access) -> str | None:
         """The account behind an access; `None` while it is unknown."""
-        return account_of_role(access) or self._known.get(access)
+        return access.role_account or self._known.get(access)
 
     def learn(self, access: Access, account_id: str) -> bool:
         """Take note of what a listing showed; returns whether that is news."""

@@ -263,7 +263,7 @@ class Daemon:
                 kept["web"] = kept["web"].model_copy(update={"auth": settings.web.auth})
                 fixed = [name for name in _FIXED if getattr(settings, name) != kept[name]]
                 settings = settings.model_copy(update=kept)
-            # A configuration that is read anew may come with other credentials.
+            # The new configuration may come with other credentials.
             known = old.parts.account_ids.known if read is None else None
             parts = await asyncio.to_thread(
                 Parts, settings, core=old.parts.core, accounts=old.parts.accounts, account_ids=known

@@ -54,7 +54,7 @@ class StoreGauges:
         for (account, region, kind, status), count in self._snapshot.status_counts().items():
             if (account, region, kind) in removed:
                 continue
-            # A status that nobody declared comes from outside, and labels have to stay bounded.
+            # An undeclared status comes from outside, and labels have to stay bounded.
             declared = kind in KINDS and status in KINDS[kind].statuses
             jobs[account, region, kind, status if declared else "unknown"] += count
         self._show(self._metrics.jobs, jobs)

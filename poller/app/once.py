@@ -61,7 +61,6 @@ async def run_once(
         ledger = parts.snapshot
     else:
         ledger = Rehearsal(parts.snapshot, rehearse)
-    if rehearse is not None:
         await asyncio.to_thread(parts.find_accounts)
     scheduler = PollScheduler(
         cycle=parts.cycle(ledger=ledger),

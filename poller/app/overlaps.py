@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from poller.app.accounts import account_of_role
 from poller.app.targets import access_of
 from poller.settings.values import AUTO
 
@@ -44,9 +43,9 @@ _REMEDY = "it is polled once, and events carry both names; remove one, or split 
 def overlaps(settings: Settings) -> Iterator[Overlap]:
     """The pairs of targets whose roles are in one account, and that share a region and a kind."""
     for index, second in enumerate(settings.targets):
-        account = account_of_role(access_of(second))
+        account = access_of(second).role_account
         for first in settings.targets[:index]:
-            if account is None or account != account_of_role(access_of(first)):
+            if account is None or account != access_of(first).role_account:
                 continue
             kinds = [kind for kind in first.kinds if kind in second.kinds]
             regions = _common_regions(first, second)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.app.accounts import account_of_role
 from poller.aws import Access, Account, accounts_of
 from poller.aws.sessions import home_region
 from poller.errors import AwsError, ConfigError, Problem
@@ -61,7 +61,7 @@ def watched(
     settings: Settings,
     sessions: Sessions,
     accounts: Accounts,
-    account_of: Callable[[Access], str | None] = account_of_role,
+    account_of: Callable[[Access], str | None] = attrgetter("role_account"),
 ) -> Watched:
     """Every (account, region, kind) that the configuration asks for, each once.
 

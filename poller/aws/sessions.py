@@ -47,12 +47,17 @@ class Access:
     Args:
         profile: A profile of the SDK's shared configuration; `None` for the default chain.
         role_arn: A role to assume with those credentials.
-        external_id: Gives what the role's trust policy asks for; called anew at every refresh.
+        external_id: Gives what the role's trust policy asks for; called at every refresh.
     """
 
     profile: str | None = None
     role_arn: str | None = None
     external_id: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+
+    @property
+    def role_account(self) -> str | None:
+        """The account that the role names; `None` without a role."""
+        return None if self.role_arn is None else self.role_arn.split(":")[4]
 
 
 _SIGNED = Config(auth_scheme_preference="sigv4")
@@ -199,8 +204,8 @@ class Sessions:
         Raises:
             AwsError: STS does not say.
         """
-        if access.role_arn is not None:
-            return access.role_arn.split(":")[4]
+        if access.role_account is not None:
+            return access.role_account
         if self.uses_bearer_token(access):
             return None
         if access not in self._accounts:

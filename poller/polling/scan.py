@@ -512,5 +512,5 @@ class Scan:
 
 
 def _label(kind: Kind, job: Job) -> str:
-    # A label's values stay bounded: a status that nobody declared is counted as one.
+    # A label's values stay bounded: all undeclared statuses are counted as one.
     return job.status if job.status in kind.statuses else "unknown"

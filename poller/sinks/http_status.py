@@ -7,7 +7,6 @@ Pure. Three questions decide: did the receiver take the event, is it worth tryin
     401 403 404                    the way to the receiver, not the event: try again for long
     408 425 429, 5xx, all others   try again for long, not before what Retry-After says
     410                            the receiver is gone for good: park the sink, keep its events
-    401 403 404                    try again for long: a login that is down, a receiver being replaced
     413                            too large, refused as such: a short schedule, then a dead letter
     every other 4xx                refused as such: a short schedule, then a dead letter
 

@@ -419,7 +419,7 @@ class Outbox:
                 sa.select(events.c.seq)
                 .where(events.c.created_at < before, ~referred)
                 .limit(limit)
-                # Held, so that a poll that owes the same event again waits, and writes it anew.
+                # Held, so that a poll that owes the same event again waits, then writes it again.
                 .with_for_update(skip_locked=True)
             )
             gone = self._delete(connection, events.c.seq, orphans)

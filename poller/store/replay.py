@@ -5,8 +5,8 @@ them as it finds every other delivery, in the order of their ids: for one job an
 also before newer events that wait already. `Drop` makes what is pending or dead `dropped`: it is not sent,
 and the next event of its job can be.
 
-Both work in chunks, each a short transaction, so that a hundred thousand dead letters need no memory and hold
-up nobody else for long; a run that was cut short can simply be repeated.
+Both work in chunks, each a short transaction, so that a hundred thousand dead letters need no memory and no
+other writer waits long; a run that was cut short can simply be repeated.
 """
 
 from __future__ import annotations

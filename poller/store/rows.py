@@ -58,7 +58,7 @@ def counted_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def rank_of(row: Any) -> int | None:
-    """How far along the life cycle a row's status is; `None` where nobody declared that."""
+    """How far along the life cycle a row's status is; `None` for an undeclared status."""
     kind = KINDS.get(row.kind)
     return kind.ranks.get(row.status) if kind else None
 

@@ -228,7 +228,7 @@ class Snapshot:
         """Extend the lease, if a third of it has passed since the last write.
 
         Raises:
-            LeaseLostError: Somebody else has claimed the target since.
+            LeaseLostError: Another replica has claimed the target since.
         """
         renewed = self._renewed.get(claim.key)
         if renewed is None or time.monotonic() - renewed > self.lease / 3:
@@ -314,7 +314,7 @@ class Snapshot:
             recovered: Jobs whose Get works again.
 
         Raises:
-            LeaseLostError: Somebody else has claimed the target since; nothing was written.
+            LeaseLostError: Another replica has claimed the target since; nothing was written.
         """
         if not failed and not recovered:
             return
@@ -373,7 +373,7 @@ class Snapshot:
             seen: ARNs of jobs that had been missed and are there again.
 
         Raises:
-            LeaseLostError: Somebody else has claimed the target since; nothing was written.
+            LeaseLostError: Another replica has claimed the target since; nothing was written.
         """
         rows = [row_of(claim.key, observation.change) for observation in observations]
         owed = [(item.event, item.sinks) for item in observations if item.event is not None]
