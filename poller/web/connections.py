@@ -1,12 +1,14 @@
 """Bounds what strangers can hold of the web server: connections, and heads of requests that never end.
 
 The server shares its file descriptors with polling, delivery and the database. So it takes a share of what
-the process may have, turns further connections away at once, and closes those on which no request arrives.
+the process may have, turns further connections away as they are accepted, before TLS and HTTP see them, and
+closes those on which no request arrives.
 """
 
 from __future__ import annotations
 
 import resource
+import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,53 +29,73 @@ def most_connections() -> int:
     return _MOST if soft == resource.RLIM_INFINITY else max(8, min(_MOST, soft // _SHARE))
 
 
-def bounded(most: int, head_seconds: float = _HEAD_SECONDS) -> type[BoundedProtocol]:
+class BoundedListener(socket.socket):
+    """A listening socket with a limit on the connections that are open at once.
+
+    It holds one file descriptor more than the limit at most, however many connections arrive together.
+
+    Args:
+        most: How many connections may be open; one more is closed before anything of it is read.
+    """
+
+    def __init__(self, family: int, kind: int, protocol: int, *, most: int) -> None:
+        super().__init__(family, kind, protocol)
+        self._most = most
+        self._open: set[_Connection] = set()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and close those beyond the limit.
+
+        Raises:
+            BlockingIOError: No further connection waits.
+        """
+        while True:
+            accepted, address = super().accept()
+            if len(self._open) < self._most:
+                return _Connection(accepted, self._open), address
+            accepted.close()
+
+
+class _Connection(socket.socket):
+    """An accepted connection, which leaves the set of the open ones when it is closed."""
+
+    def __init__(self, accepted: socket.socket, among: set[_Connection]) -> None:
+        super().__init__(fileno=accepted.detach())
+        self._among = among
+        among.add(self)
+
+    def close(self) -> None:
+        """Make room for another one."""
+        self._among.discard(self)
+        super().close()
+
+
+def timed(head_seconds: float = _HEAD_SECONDS) -> type[TimedProtocol]:
     """The protocol of a server's connections.
 
     Args:
-        most: How many there may be at once; one more is closed before anything is read of it.
         head_seconds: Seconds in which a connection has to bring the head of a request, again and again.
     """
-    return type(
-        "Bounded", (BoundedProtocol,), {"most": most, "head_seconds": head_seconds, "open_now": set()}
-    )
+    return type("Timed", (TimedProtocol,), {"head_seconds": head_seconds})
 
 
-class BoundedProtocol(H11Protocol):
-    """One connection of a server; `bounded` gives a server a class of its own."""
+class TimedProtocol(H11Protocol):
+    """One connection of a server; `timed` gives a server a class of its own."""
 
-    most: ClassVar[int]
     head_seconds: ClassVar[float]
-    open_now: ClassVar[set[BoundedProtocol]]
     _watch: asyncio.TimerHandle | None = None
     _answered: object = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, or end at once if there are too many."""
-        if len(self.open_now) >= self.most:
-            transport.abort()
-            return
-        self.open_now.add(self)
+        """Begin to count."""
         super().connection_made(transport)
         self._look_again()
 
-    def data_received(self, data: bytes) -> None:
-        """Read, unless the connection was turned away."""
-        if self in self.open_now:
-            super().data_received(data)
-
-    def eof_received(self) -> None:
-        """The same for the end."""
-        if self in self.open_now:
-            super().eof_received()
-
     def connection_lost(self, exc: Exception | None) -> None:
-        """Make room for another one."""
+        """Stop counting."""
         if self._watch is not None:
             self._watch.cancel()
-        if self in self.open_now:
-            self.open_now.discard(self)
-            super().connection_lost(exc)
+        super().connection_lost(exc)
 
     def _look_again(self) -> None:
         self._watch = self.loop.call_later(self.head_seconds, self._look)

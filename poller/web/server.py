@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from poller.errors import PollerError, StoreError
 from poller.web.auth import is_stranger
-from poller.web.connections import bounded, most_connections
+from poller.web.connections import BoundedListener, most_connections, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -148,7 +148,7 @@ class WebServer:
             app,
             lifespan="off",
             ws="none",
-            http=bounded(most_connections()),
+            http=timed(),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -215,7 +215,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = BoundedListener(family, kind, protocol, most=most_connections())
     except OSError as error:
         raise PollerError(f"cannot listen on {host}:{port}: {error.strerror}; set web.listen") from error
     try:

@@ -146,8 +146,7 @@ def test_connections_without_a_request_are_closed(
     site: Site, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Idle ones, and those whose head never ends, slowly as it may come (fault 64)."""
-    monkeypatch.setattr(connections, "most_connections", lambda: 8)
-    monkeypatch.setattr("poller.web.server.bounded", lambda most: connections.bounded(most, head_seconds=0.3))
+    monkeypatch.setattr("poller.web.server.timed", lambda: connections.timed(head_seconds=0.3))
 
     async def main() -> None:
         async with site.serving() as server:
@@ -168,17 +167,13 @@ def test_a_crowd_of_idle_connections_slows_no_poll(bedrock: SimulatorServer, tmp
     environ = environment(bedrock.url, tmp_path)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
-    daemon = Daemon(tmp_path, environ)
-    try:
-        daemon.__enter__()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    with contextlib.closing(_Killed(daemon)):
+    with contextlib.ExitStack() as ending:
+        try:
+            daemon = ending.enter_context(Daemon(tmp_path, environ))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
         port = int(daemon.url.rpartition(":")[2])
-        idle = []
-        for _ in range(190):
-            idle.append(socket.create_connection(("127.0.0.1", port), timeout=10))
-            idle[-1].setblocking(False)
+        idle = [ending.enter_context(_connected(port)) for _ in range(190)]
         time.sleep(0.5)
         daemon.polled(3)
         assert daemon.log("poll.failed") == []
@@ -190,11 +185,35 @@ def test_a_crowd_of_idle_connections_slows_no_poll(bedrock: SimulatorServer, tmp
         assert daemon.terminate() == 0
 
 
-class _Killed:
-    """Ends a daemon that was entered by hand."""
+def test_connections_beyond_the_limit_are_closed_as_they_are_accepted() -> None:
+    """No crowd holds more file descriptors than the limit, not for a moment (fault 64)."""
+    with (
+        connections.BoundedListener(socket.AF_INET, socket.SOCK_STREAM, 0, most=2) as listener,
+        contextlib.ExitStack() as ending,
+    ):
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
 
-    def __init__(self, daemon: Daemon) -> None:
-        self.close = daemon.kill
+        def accept() -> list[socket.socket]:
+            accepted = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    accepted.append(ending.enter_context(listener.accept()[0]))
+            return accepted
+
+        crowd = [ending.enter_context(_connected(port)) for _ in range(5)]
+        accepted = accept()
+        assert len(accepted) == 2
+        assert [each.recv(1) for each in crowd[2:]] == [b""] * 3
+        accepted[0].close()
+        ending.enter_context(_connected(port))
+        assert len(accept()) == 1
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
 def _get(daemon: Daemon) -> str:
