@@ -45,9 +45,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 _OF_THE_ACCOUNT = (AwsReason.CREDENTIALS, AwsReason.THROTTLED)
 """Why a Get fails for every job, so that the next one would fail as well."""
 _MOST_IN_A_ROW = 3
-_MOST_AFTER_SUCCESS = 20
-"""Gets of different jobs that fail one after the other, until it is not taken for the jobs' own fault: before
-any has worked in a poll, and after."""
+"""Gets of different jobs that fail one after the other, until the other jobs are left to the next poll."""
 _DETAIL_ATTEMPTS = 3
 
 _MOST_WARNINGS = 10_000
@@ -378,7 +376,7 @@ class Scan:
     def _get_or_carry(self, arn: str) -> None:
         if arn in self._open and self._open[arn].waiting:
             return
-        if self._gets_left >= 1:
+        if self._gets_left >= 1 and self._in_a_row < _MOST_IN_A_ROW:
             self._gets_left -= 1
             self._get(arn)
         elif arn in self._open:
@@ -431,14 +429,8 @@ class Scan:
             self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
             self._denied.append(arn)
             return
+        # A service whose Gets all fail is not asked for each job; the list has told what it could.
         self._in_a_row += 1
-        limit = _MOST_IN_A_ROW if not self._recovered else _MOST_AFTER_SUCCESS
-        if self._in_a_row >= limit:
-            if error.reason is AwsReason.NETWORK:
-                # Nothing was wrong with these jobs, so none of them is to wait.
-                for each in list(self._failed)[-self._in_a_row :]:
-                    del self._failed[each]
-            raise error
 
     def _list_older(self, plan: ScanPlan) -> None:
         """Look at the same jobs by a wider listing, for want of the permission to get them."""
@@ -507,7 +499,7 @@ class Scan:
         if isinstance(error, AwsError) and error.reason is AwsReason.ACCESS_DENIED:
             self._tools.warn_once("job.get_denied", self._claim.target, "", error=str(error))
         self._tools.warn_once("job.unconfirmed", self._claim.target, arn, job_arn=arn, error=str(error))
-        if isinstance(error, AwsError) and error.reason in (*_OF_THE_ACCOUNT, AwsReason.NETWORK):
+        if isinstance(error, AwsError) and error.reason in _OF_THE_ACCOUNT:
             raise error
 
 

@@ -43,7 +43,7 @@ def test_a_dry_run_prints_and_writes_nothing(at_work: Shell, simulator: Simulato
     """Without a store it makes none; with one it leaves every row; it prints a line for each event."""
     arn = simulator.submit_batch(script=OPEN, name="nightly")
     done = at_work("once", "--dry-run")
-    assert (done.code, done.out, at_work.store.exists()) == (0, "", False)
+    assert (done.code, done.out, at_work.store.exists()) == (0, "", False), done.err
     assert "once: would record 0 events and 1 rows of jobs from 2 targets" in done.err
     at_work("once")
     simulator.force(arn, "Completed")

@@ -93,20 +93,23 @@ def test_a_get_that_works_again_is_made_at_every_poll_again(old: tuple[Bench, li
     assert bench.poll().calls.count(GETS[BATCH]) == 2
 
 
-def test_a_service_whose_gets_all_fail_leaves_the_poll_incomplete(old: tuple[Bench, list[str]]) -> None:
-    """Three in a row without any success are not the jobs' own fault."""
-    bench, _ = old
-    for _ in range(3):
-        bench.simulator.submit_batch(
-            submitted_at=bench.clock.now - timedelta(days=1), script=OPEN, fields={"submitTime": None}
-        )
+@pytest.mark.parametrize("error", [{}, {"code": "ServiceUnavailableException", "status": 503}], ids=str)
+def test_many_jobs_whose_gets_fail_end_no_poll_and_hide_no_other(
+    old: tuple[Bench, list[str]], error: dict[str, Any]
+) -> None:
+    """Three in a row leave the others to the next poll, which begins with them (fault 51)."""
+    bench, (*_, good) = old
+    arns = [bench.simulator.submit_batch(script=OPEN, fields={"submitTime": None}) for _ in range(7)]
     bench.clock.tick(24 * 3600)
     assert bench.poll().report.failure is None
+    for arn in arns:
+        bench.simulator.faults.add(poisoned(arn, **error))
+    bench.simulator.force(good, "Completed")
     bench.clock.tick(60)
-    with bench.simulator.faults.active(faults.Fail(operation=GETS[BATCH])):
-        poll = bench.poll()
-    assert poll.report.failure is not None
-    assert poll.calls.count(GETS[BATCH]) == 3
+    polls = bench.polls(4, every=60)
+    assert [poll.report.failure for poll in polls] == [None] * 4
+    assert max(poll.calls.count(GETS[BATCH]) for poll in polls) <= 8
+    assert [event["data"]["job_arn"] for poll in polls for event in poll.events] == [good]
 
 
 ABSURD: tuple[Any, ...] = (
