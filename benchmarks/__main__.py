@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import calls, deliveries, idle, latency, memory, scans, startup
+from benchmarks import calls, deliveries, hostile, idle, latency, memory, scans, startup
 from benchmarks.bench import Bench, Sizes
 from benchmarks.table import table
 from poller import __version__, logs
@@ -36,6 +36,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "memory": memory.rows,
     "latency": latency.rows,
     "idle": idle.rows,
+    "hostile": hostile.rows,
     "startup": startup.rows,
 }
 """In the order of the table."""

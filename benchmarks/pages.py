@@ -168,6 +168,12 @@ class Account:
         self.ended += 1
 
 
+_IDENTITY = (
+    b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>"
+    b"<Arn>arn:aws:iam::123456789012:user/bench</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
+
+
 @dataclass(slots=True)
 class PageServer:
     """Answers for an account; give it to `serving`.
@@ -185,8 +191,10 @@ class PageServer:
     _hold_after: int = sys.maxsize
     _shown: list[tuple[str, str, float]] = field(default_factory=list)
 
-    def __call__(self, target: str, _body: bytes) -> bytes | None:
-        """Answer one GET."""
+    def __call__(self, target: str, body: bytes) -> bytes | None:
+        """Answer one request."""
+        if b"Action=GetCallerIdentity" in body:
+            return _IDENTITY
         url = urllib.parse.urlsplit(target)
         if url.path.startswith("/control/"):
             return json.dumps(self._control(url.path.rpartition("/")[2], url.query)).encode()

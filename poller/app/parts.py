@@ -24,6 +24,7 @@ from poller.progress import Progress
 from poller.routing import Router
 from poller.schedule import call_budget
 from poller.sinks import registry
+from poller.sinks.isolation import SinkLoop
 from poller.store import Database, Outbox, Snapshot
 
 if TYPE_CHECKING:
@@ -228,9 +229,10 @@ class Parts:
 
     def workers(self) -> list[SinkWorker]:
         """A worker for every configured sink."""
+        shared = SinkLoop("http-sinks")
         return [
             SinkWorker(
-                sink=registry.build(name, settings),
+                sink=registry.build(name, settings, shared),
                 outbox=self.outbox,
                 lease=self.settings.store.lease.total_seconds(),
                 threads=self.core.threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,15 @@ from rich.table import Table
 from poller import logs
 from poller.cli.browsing import cell
 from poller.cli.context import store_of
-from poller.delivery import attempt
+from poller.delivery import attempt, close_sink
 from poller.envelope import sample_event
-from poller.errors import ConfigError, Problem
+from poller.errors import ConfigError, DeliveryError, Problem
 from poller.sinks import registry
 from poller.store import Outbox
 from poller.terminal import printable
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
-    from poller.errors import DeliveryError
     from poller.settings.schema import Settings
     from poller.store.outbox import Backlog
 
@@ -62,7 +62,8 @@ def test_sink(context: Context, name: str) -> int:
         try:
             return await attempt(sink, [event])
         finally:
-            await sink.close()
+            with suppress(DeliveryError):
+                await close_sink(sink)
 
     failure = asyncio.run(send()).get(event.id)
     if failure is not None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.delivery.attempt import attempt
-from poller.errors import StoreError
+from poller.delivery.attempt import attempt, close_sink
+from poller.errors import DeliveryError, StoreError
 from poller.schedule import RetryPolicy, retry_delay
 from poller.store import Settlement
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import Any
 
-    from poller.errors import DeliveryError
     from poller.metrics import Metrics
     from poller.model import Delivery
     from poller.progress import Progress
@@ -143,7 +142,16 @@ class SinkWorker:
         finally:
             await self._drain(grace)
             self._progress.forget(f"sink {self.name}")
-            await self.sink.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            await close_sink(self.sink)
+        except DeliveryError as error:
+            self._metrics.delivery_failures.labels(self.name, error.reason).inc()
+            _log.error(
+                "sink.close_failed", sink=self.name, reason=error.reason, error=logs.strike(str(error))
+            )
 
     async def _exchange(self) -> bool:
         """Settle what has ended, claim what fits, and begin to send it; whether there was anything."""

@@ -202,10 +202,15 @@ def _judge(error: BaseException, subject: Subject, events: Sequence[Event]) -> N
     if not isinstance(error, DeliveryError):
         raise ConformanceError(f"send raised {type(error).__name__}, which is no DeliveryError") from error
     failures: Any = error.failures if isinstance(error, PartialDeliveryError) else {}
+    if not isinstance(failures, dict):
+        raise ConformanceError("send reported failures that are not a dict")
     if isinstance(error, PartialDeliveryError) and events and not failures:
         raise ConformanceError("send reported a partial failure of no event")
-    if any(not isinstance(each, DeliveryError) for each in failures.values()):
-        raise ConformanceError("send reported a failure that is not a DeliveryError")
+    if any(
+        not isinstance(each, DeliveryError) or isinstance(each, PartialDeliveryError)
+        for each in failures.values()
+    ):
+        raise ConformanceError("send reported a failure that is not a DeliveryError of one event")
     if strangers := failures.keys() - {event.id for event in events}:
         raise ConformanceError(f"send reported events it was not given: {sorted(strangers)}")
     for shown in (error, *failures.values()):

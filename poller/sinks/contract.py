@@ -32,7 +32,11 @@ class Sink(ABC, Generic[SettingsT]):
     """The class that validates this sink's part of the configuration."""
 
     batch_size: ClassVar[int] = 1
-    """How many events one `send` takes at most. A batch never holds two events of one job."""
+    """How many events one `send` takes at most, 1 to 1000. A batch never holds two events of one job."""
+
+    parses_strangers: ClassVar[bool] = False
+    """Whether answers of receivers are parsed on the loop, so that a hostile one can keep it busy. Such sinks
+    share a loop of their own."""
 
     def __init__(self, name: str, settings: SettingsT) -> None:
         self.name = name
@@ -51,4 +55,4 @@ class Sink(ABC, Generic[SettingsT]):
         """
 
     async def close(self) -> None:
-        """Release connections; called once, after the last send."""
+        """Release connections; called once, after the last send, and cancelled if it takes 5 seconds."""

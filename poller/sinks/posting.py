@@ -42,6 +42,9 @@ LARGEST_ANSWER: Final = 64 * 1024
 LARGEST_RESPONSE: Final = 1024 * 1024
 """Raw bytes of one response, whatever they are: interim answers, chunk sizes and extensions, blank lines."""
 
+MOST_INTERIM_ANSWERS: Final = 16
+"""Answers such as `100 Continue` that may come before the one that counts."""
+
 LARGEST_HEADER: Final = 8190
 """Bytes of one line of an answer's head."""
 
@@ -50,6 +53,8 @@ MOST_HEADERS: Final = 100
 
 _SHORTEST_SECRET_PART = 6  # shorter parts of a URL or a header are words such as `v1` or `Basic`
 _LARGE_BODY = 1024 * 1024
+_PIECE = 8 * 1024
+"""Bytes of an answer that are parsed at once."""
 
 
 class HttpSettings(SinkSettings):
@@ -149,28 +154,46 @@ class Attempt:
 
 
 class _Bounded(ResponseHandler):
-    """Reads responses up to a number of raw bytes each, and then closes the connection.
+    """Reads responses up to a number of raw bytes and of interim answers each, then closes the connection.
 
-    The parser drops interim answers, chunk sizes and blank lines without limit. Counted here, where bytes
-    arrive, nothing that a receiver sends can cost more.
+    The parser drops chunk sizes and blank lines without limit, and the client drops interim answers. Counted
+    here, where they arrive, nothing that a receiver sends can cost more.
     """
 
     _received = 0
+    _heads = 0
+    _refused = False
 
     def set_response_params(self, **options: Any) -> None:
         """Begin to read the response to a new request."""
-        self._received = 0
+        self._received = self._heads = 0
         super().set_response_params(**options)
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes, unless there were too many."""
-        self._received += len(data)
-        if self._received <= LARGEST_RESPONSE:
-            super().data_received(data)
-            return
+        # A piece at a time: the parser does not let other threads run before its end.
+        for start in range(0, len(data) or 1, _PIECE):
+            piece = data[start : start + _PIECE]
+            self._received += len(piece)
+            if self._received > LARGEST_RESPONSE:
+                self._refuse("the response is too large")
+            if self._refused:
+                return
+            super().data_received(piece)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take in the head of an answer, unless there were too many."""
+        self._heads += 1
+        if self._heads <= MOST_INTERIM_ANSWERS + 1:
+            super().feed_data(data, size)
+        else:
+            self._refuse("too many interim answers")
+
+    def _refuse(self, why: str) -> None:
+        self._refused = True
         if self.transport is not None:
             self.transport.abort()
-        self.set_exception(aiohttp.ClientPayloadError("the response is too large"))
+        self.set_exception(aiohttp.ClientPayloadError(why))
 
 
 class Poster:

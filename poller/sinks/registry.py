@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING, Any, get_args
 from poller.errors import ConfigError, Problem
 from poller.settings.sinks import SinkSettings
 from poller.sinks.contract import Sink
-from poller.sinks.isolation import IsolatedSink
+from poller.sinks.isolation import IsolatedSink, SinkLoop
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "bedrock_poller.sinks"
 """The entry-point group of third-party sinks."""
+
+MOST_IN_A_BATCH = 1000
+"""Events that one `send` may ask for."""
 
 BUILT_IN = {
     "log": "poller.sinks.log:LogSink",
@@ -91,25 +94,34 @@ def problems() -> list[Problem]:
     return found
 
 
-def build(name: str, settings: SinkSettings) -> Sink[Any]:
-    """Make the sink that `settings` describe; a third party's in a loop of its own.
+def build(name: str, settings: SinkSettings, shared: SinkLoop | None = None) -> Sink[Any]:
+    """Make the sink that `settings` describe; one that a stranger could hold up, on a loop of its own.
 
     Args:
         name: Its name in the configuration.
         settings: Its validated settings; their `type` says which class.
+        shared: The loop of those that parse what receivers answer.
 
     Raises:
         ConfigError: As `sink_type`, or a third party's class cannot be made.
     """
     loaded = sink_type(settings.type)
     if settings.type in BUILT_IN:
-        return loaded(name, settings)
+        built = loaded(name, settings)
+        return IsolatedSink(built, shared) if built.parses_strangers else built
     try:
-        return IsolatedSink(loaded(name, settings))
-    except Exception as error:
+        return IsolatedSink(_checked(loaded(name, settings)))
+    except BaseException as error:
         raise ConfigError(
             [Problem(f"sinks.{name}", f"a sink of type {settings.type!r} cannot be made: {_name_of(error)}")]
         ) from error
+
+
+def _checked(sink: Sink[Any]) -> Sink[Any]:
+    size: Any = sink.batch_size
+    if type(size) is not int or not 1 <= size <= MOST_IN_A_BATCH:
+        raise ValueError(f"its batch_size is not a number from 1 to {MOST_IN_A_BATCH}")
+    return sink
 
 
 @cache
@@ -131,7 +143,7 @@ def _third_party() -> _ThirdParty:
 def _load(point: EntryPoint) -> type[Sink[Any]]:
     try:
         loaded = point.load()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ConfigError(
             [_problem(point, f"cannot be imported from {point.value}: {_name_of(error)}")]
         ) from error
@@ -154,4 +166,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def _name_of(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except Exception:  # noqa: BLE001 - its class may be a third party's
+        return type(error).__name__

@@ -70,6 +70,7 @@ class WebhookSink(Sink[WebhookSettings]):
     """One POST per event."""
 
     settings_type = WebhookSettings
+    parses_strangers = True
 
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         super().__init__(name, settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.delivery import attempt
+from poller.delivery import attempt, close_sink
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 from poller.sinks.conformance import sample_event
 from poller.sinks.isolation import IsolatedSink
@@ -36,6 +36,15 @@ class _OddError(PartialDeliveryError):
         self.failures = failures  # type: ignore[assignment] # that is the point
 
 
+class _UnreadableError(PartialDeliveryError):
+    """A report that cannot be looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "failures":
+            raise ZeroDivisionError
+        return super().__getattribute__(name)
+
+
 NO = DeliveryError("no", reason=DeliveryReason.SERVER_ERROR)
 
 
@@ -54,7 +63,10 @@ NO = DeliveryError("no", reason=DeliveryReason.SERVER_ERROR)
         _OddError({EVENT.id: NO, "somebody-else": NO}),
         _OddError({EVENT.id: "no"}),
         _OddError({EVENT.id: None}),
+        _OddError({EVENT.id: PartialDeliveryError({EVENT.id: NO})}),
+        _OddError({("an", "id"): NO}),
         PartialDeliveryError({}),
+        _UnreadableError({}),
     ],
     ids=repr,
 )
@@ -126,4 +138,36 @@ async def test_an_error_that_cannot_be_shown_is_named_by_its_class() -> None:
     error = UnspeakableError("no", reason=DeliveryReason.SERVER_ERROR)
     failure = (await attempt(Strange(_throwing(error)), [EVENT]))[EVENT.id]
     assert str(failure) == "the sink raised UnspeakableError"
-    assert failure.reason is DeliveryReason.SERVER_ERROR
+    assert failure.reason is DeliveryReason.SINK
+
+
+@in_loop
+async def test_a_sink_that_empties_what_it_was_given_has_not_taken_it() -> None:
+    """All that was sent is accounted for, whatever the sink does with the sequence (fault 65)."""
+
+    class Emptying(Strange):
+        async def send(self, events: Sequence[Event]) -> None:
+            events.clear()  # type: ignore[attr-defined] # a list has it
+            raise NO
+
+    assert (await attempt(Emptying(), [EVENT])).keys() == {EVENT.id}
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), OSError("no"), NO], ids=repr
+)
+@in_loop
+async def test_whatever_a_sink_raises_when_it_is_closed_is_a_failure(
+    error: BaseException, isolated: bool
+) -> None:
+    """An exit or a cancellation of its own ends neither its worker nor the program (fault 65)."""
+
+    class Stubborn(Strange):
+        async def close(self) -> None:
+            raise error
+
+    sink: Sink[Any] = IsolatedSink(Stubborn()) if isolated else Stubborn()
+    with pytest.raises(DeliveryError) as caught:
+        await close_sink(sink)
+    assert caught.value.reason is (DeliveryReason.SERVER_ERROR if error is NO else DeliveryReason.SINK)

@@ -300,6 +300,21 @@ def test_a_store_that_fails_to_the_end_only_repeats(bench: Bench, monkeypatch: p
     assert (sink.sent, bench.states()) == ([(1, 0)] * 2, ["done"])
 
 
+def test_a_sink_that_cannot_be_closed_is_counted_and_ends_nothing(bench: Bench) -> None:
+    """What was sent is settled, and a sink that exits the program at its close does not (fault 65)."""
+
+    class Leaving(Told):
+        async def close(self) -> None:
+            raise SystemExit(3)
+
+    bench.owe((1, 0))
+    with capture_logs() as log:
+        bench.drain(Leaving())
+    assert bench.states() == ["done"]
+    assert bench.count("delivery_failures_total", sink="told", reason="sink") == 1
+    assert [entry["sink"] for entry in log if entry["event"] == "sink.close_failed"] == ["told"]
+
+
 def test_a_park_that_the_store_refuses_is_made_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal is logged, nothing is lost, and the next answer parks the sink."""
     bench.owe((1, 0))

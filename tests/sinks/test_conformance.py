@@ -58,6 +58,9 @@ async def test_the_sns_sink_conforms(
     await check(Subject(lambda: SnsSink("topic", settings), ["AKIAC4NARY", "s3cret-canary", "t0ken-canary"]))
 
 
+SAMPLE = conformance.sample_event().id
+
+
 class Settings(SinkSettings):
     """Settings of the sinks below."""
 
@@ -86,13 +89,20 @@ def broken(settings: SinkSettings | None = None, **attributes: Any) -> Subject:
     return Subject(lambda: made("b", settings or Settings()), ["s3cret"])
 
 
-def fail(error: Exception) -> Any:
+def fail(error: BaseException) -> Any:
     """Raise from `send`."""
 
     def behave(events: Sequence[Event]) -> None:
         raise error
 
     return staticmethod(behave)
+
+
+def report(failures: Any) -> PartialDeliveryError:
+    """Make a report whose failures are whatever it is given."""
+    made = PartialDeliveryError({})
+    made.failures = failures
+    return made
 
 
 def failing(message: str) -> DeliveryError:
@@ -107,6 +117,13 @@ def failing(message: str) -> DeliveryError:
         (fail(failing("token s3cret refused")), "shows a secret"),
         (fail(PartialDeliveryError({"sample-sample000000": failing("s3cret")})), "shows a secret"),
         (fail(PartialDeliveryError({"other": failing("no")})), "events it was not given"),
+        (fail(PartialDeliveryError({})), "partial failure of no event"),
+        (fail(PartialDeliveryError({SAMPLE: "no"})), "not a DeliveryError of one event"),  # type: ignore[dict-item]
+        (fail(PartialDeliveryError({SAMPLE: PartialDeliveryError({})})), "not a DeliveryError of one event"),
+        (fail(report(None)), "not a dict"),
+        (fail(SystemExit(3)), "raised SystemExit"),
+        (fail(KeyboardInterrupt()), "raised KeyboardInterrupt"),
+        (fail(asyncio.CancelledError()), "raised CancelledError"),
     ],
 )
 @in_loop

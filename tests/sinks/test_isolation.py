@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
-from poller.delivery import attempt
+import pytest
+
+from poller.delivery import attempt, close_sink
 from poller.errors import DeliveryError, DeliveryReason
 from poller.settings.sinks import SinkSettings
 from poller.sinks.contract import Sink
-from poller.sinks.isolation import IsolatedSink
+from poller.sinks.isolation import IsolatedSink, SinkLoop
 from tests.sinks.samples import EVENT, in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import pytest
 
     from poller.model import Event
 
@@ -70,7 +72,7 @@ async def test_what_it_raises_arrives_and_what_it_takes_is_taken() -> None:
     await sink.close()
     assert inner.sent == [EVENT.id] * 2
     assert inner.threads == {"sink-strange"}
-    assert inner.closed == 2
+    assert inner.closed == 1
 
 
 @in_loop
@@ -103,13 +105,51 @@ async def test_one_that_blocks_holds_up_itself_alone() -> None:
 @in_loop
 async def test_one_that_never_comes_back_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits a little and then leaves it behind."""
-    monkeypatch.setattr("poller.sinks.isolation._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(import_module("poller.delivery.attempt"), "_CLOSING", timedelta(milliseconds=50))
     gate = threading.Event()
     sink = IsolatedSink(Strange(lambda: gate.wait(30), timeout="50ms"))
     assert await attempt(sink, [EVENT])
-    await sink.close()
+    with pytest.raises(DeliveryError, match="no full answer within 50ms"):
+        await close_sink(sink)
     gate.set()
+    _ended("sink-strange")
+
+
+@in_loop
+async def test_sinks_share_a_loop_until_the_last_one_is_closed() -> None:
+    """One thread serves them all, and ends with the last of them; what one raises is not the others' end."""
+    loop = SinkLoop("shared")
+    inner = [Strange(), Strange(exit_)]
+    sinks = [IsolatedSink(each, loop) for each in inner]
+    for _ in range(2):
+        assert await attempt(sinks[0], [EVENT]) == {}
+        assert (await attempt(sinks[1], [EVENT]))[EVENT.id].reason is DeliveryReason.SINK
+    assert inner[0].threads == inner[1].threads == {"shared"}
+    await sinks[1].close()
+    assert await attempt(sinks[0], [EVENT]) == {}
+    await sinks[0].close()
+    _ended("shared")
+
+
+@in_loop
+async def test_a_loop_that_a_sink_has_stopped_is_begun_again() -> None:
+    """The attempt ends at its deadline, and the next one works (fault 65)."""
+    inner = Strange(lambda: asyncio.get_running_loop().stop(), timeout="200ms")
+    sink = IsolatedSink(inner)
+    await attempt(sink, [EVENT])
+    _ended("sink-strange")
+    inner.does = lambda: None
+    assert await attempt(sink, [EVENT]) == {}
+    await sink.close()
+
+
+def exit_() -> None:
+    """End the program, or try to."""
+    raise SystemExit(3)
+
+
+def _ended(name: str) -> None:
     for thread in threading.enumerate():
-        if thread.name == "sink-strange":
+        if thread.name == name:
             thread.join(10)
             assert not thread.is_alive()

@@ -76,7 +76,8 @@ def test_the_built_in_sinks_are_there() -> None:
 def test_building_gives_the_sink_of_that_type() -> None:
     """The settings' type decides about the class, the name is the configured one."""
     sink = registry.build("ops", WebhookSettings.model_validate({"url": "https://h.example"}))
-    assert isinstance(sink, WebhookSink)
+    assert isinstance(sink, IsolatedSink)
+    assert isinstance(sink.inner, WebhookSink)
     assert sink.name == "ops"
 
 
@@ -160,6 +161,20 @@ def test_a_third_party_that_cannot_be_made_is_a_problem(install: Callable[..., N
     install("broken-birds", SINK.format(type="pigeon", init="raise KeyError('loft')"))
     settings = registry.settings_types()["pigeon"].model_validate({"type": "pigeon"})
     with pytest.raises(ConfigError, match=r"sinks\.loft: a sink of type 'pigeon' cannot be made: KeyError"):
+        registry.build("loft", settings)
+
+
+@pytest.mark.parametrize(
+    "init",
+    ["raise SystemExit(3)", "raise KeyboardInterrupt", "self.batch_size = 0", "self.batch_size = True"],
+)
+def test_a_third_party_that_exits_or_makes_no_sense_is_a_problem(
+    install: Callable[..., None], init: str
+) -> None:
+    """Its constructor ends nothing, and a batch of no event is refused (fault 65)."""
+    install("broken-birds", SINK.format(type="pigeon", init=init))
+    settings = registry.settings_types()["pigeon"].model_validate({"type": "pigeon"})
+    with pytest.raises(ConfigError, match=r"sinks\.loft: a sink of type 'pigeon' cannot be made"):
         registry.build("loft", settings)
 
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from poller.delivery import attempt
 from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.conformance import sample_event
-from poller.sinks.posting import LARGEST_ANSWER, LARGEST_RESPONSE
+from poller.sinks.posting import LARGEST_ANSWER, LARGEST_RESPONSE, MOST_INTERIM_ANSWERS
 from tests.sinks.samples import (
     EVENT,
     SECRET,
@@ -415,6 +415,26 @@ async def test_an_answer_without_end_costs_a_bounded_number_of_bytes(head: bytes
     assert error.reason is not DeliveryReason.TIMEOUT
     # What the sockets and the writer hold in between is not read by anybody.
     assert written < 16 * LARGEST_RESPONSE
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+@in_loop
+async def test_a_few_interim_answers_are_taken_and_more_are_not(surplus: int) -> None:
+    """A proxy may say that it goes on; one that says it again and again is cut off (fault 63)."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * (MOST_INTERIM_ANSWERS + surplus))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with (
+        raw_server(talk) as port,
+        opened(webhook(f"http://127.0.0.1:{port}", secrets=[SECRET])) as sink,
+    ):
+        failures = await attempt(sink, [EVENT])
+    reasons = [failure.reason for failure in failures.values()]
+    assert reasons == ([DeliveryReason.RESPONSE] if surplus else [])
 
 
 @in_loop
