@@ -11,7 +11,7 @@ What is declared here follows the service models of botocore 1.44 and the API re
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -68,6 +68,7 @@ class Kind:
         gone_words: What such an error's message has to hold, where the code alone may mean something else.
         arn: Where the ARN stands, in list items and Get responses alike; the other paths likewise.
         records: Total, processed, succeeded and failed, for kinds that count.
+        outcome_by_records: Whether failed records make the outcome of an ended job worse.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Kind:
     ended_at: Path = ("endTime",)
     expires_at: Path = ("jobExpirationTime",)
     records: tuple[Path, Path, Path, Path] | None = None
+    outcome_by_records: bool = False
     ranks: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -157,6 +159,10 @@ class Kind:
             _not_after(parse_time(_at(item, path)), not_after)
             for path in (self.submitted_at, self.modified_at, self.ended_at)
         )
+        records = _records(item, self.records)
+        outcome = self.outcomes.get(status)
+        if self.outcome_by_records:
+            outcome = by_records(outcome, records)
         rank = self.ranks.get(status)
         terminal = status in self.outcomes
         if rank is None and not terminal:
@@ -170,7 +176,7 @@ class Kind:
             status=status,
             rank=rank,
             terminal=terminal,
-            outcome=self.outcomes.get(status),
+            outcome=outcome,
             name=_text(item, self.name_path),
             model_id=_text(item, self.model_id),
             client_request_token=_text(item, self.client_request_token),
@@ -180,9 +186,22 @@ class Kind:
             ended_at=ended_at,
             input_uri=_text(item, self.input_uri),
             output_uri=_text(item, self.output_uri),
-            records=_records(item, self.records),
+            records=records,
             raw=item,
         )
+
+
+def by_records(outcome: Outcome | None, records: Records | None) -> Outcome | None:
+    """The outcome of a job, made worse by the records that failed: all of them, or some.
+
+    Only a job that was to be a success, or a part of one, is judged; without counts it stays what it is.
+    """
+    if outcome not in {Outcome.SUCCEEDED, Outcome.PARTIAL} or records is None or not records.failed:
+        return outcome
+    # Without a total, what was processed is all there is. Counts that contradict each other prove nothing.
+    whole = records.total if records.total is not None else records.processed
+    lost = whole is not None and records.failed >= whole and not records.succeeded
+    return Outcome.FAILED if lost else Outcome.PARTIAL
 
 
 def _not_after(moment: datetime | None, limit: datetime | None) -> datetime | None:
@@ -376,6 +395,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {kind.name: kind for kind in (ASYNC_INVOKE, MODEL_INVOCATION_JOB)}
 )
 """Every kind this program knows, by name."""
+
+
+def kinds(*, outcome_by_records: bool) -> Mapping[str, Kind]:
+    """Every kind, with the outcome of its jobs decided as configured."""
+    return {name: replace(kind, outcome_by_records=outcome_by_records) for name, kind in KINDS.items()}
 
 
 def kind_of(arn: str) -> tuple[Kind, str, str]:

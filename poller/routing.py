@@ -21,7 +21,7 @@ class Router:
     """
 
     def __init__(self, routes: Sequence[RouteSettings], sinks: Sequence[str]) -> None:
-        self._rules = [Rule(route.match.conditions, route.sinks) for route in routes]
+        self._rules = [Rule(route.match.conditions, route.sinks, route.match.threshold) for route in routes]
         if not self._rules:
             self._rules = [Rule({}, tuple(sinks))]
 

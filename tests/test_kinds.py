@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.errors import ItemError
-from poller.kinds import ASYNC_INVOKE, CUT, KINDS, MODEL_INVOCATION_JOB, Kind, kind_of, parse_time
+from poller.kinds import (
+    ASYNC_INVOKE,
+    CUT,
+    KINDS,
+    MODEL_INVOCATION_JOB,
+    Kind,
+    by_records,
+    kind_of,
+    kinds,
+    parse_time,
+)
 from poller.model import Outcome, Records
 from poller.plan import PAGE_SIZE
 
@@ -481,3 +491,55 @@ def test_what_is_nested_too_deeply_is_cut_there(levels: int, cut: bool) -> None:
     job = MODEL_INVOCATION_JOB.observe(batch_item(deep=nested, beside=[1]))
     assert (CUT in str(job.raw)) == cut
     assert job.raw["beside"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("records", "outcome"),
+    [
+        (Records(100, 100, 100, 0), Outcome.SUCCEEDED),
+        (Records(100, 100, 0, 100), Outcome.FAILED),
+        (Records(100, 100, 99, 1), Outcome.PARTIAL),
+        (Records(None, 100, 0, 100), Outcome.FAILED),
+        (Records(None, None, None, 100), Outcome.PARTIAL),
+        (Records(100, 100, None, 100), Outcome.FAILED),
+        (Records(100, 100, 50, 100), Outcome.PARTIAL),
+        (Records(100, 100, 0, 2**63 - 1), Outcome.FAILED),
+        (Records(0, 0, 0, 0), Outcome.SUCCEEDED),
+        (Records(100, 100, 0, None), Outcome.SUCCEEDED),
+        (None, Outcome.SUCCEEDED),
+    ],
+)
+def test_failed_records_make_the_outcome_worse_where_that_is_configured(
+    records: Records | None, outcome: Outcome
+) -> None:
+    """All of them mean failed, some mean partial; missing counts mean nothing (fault 84)."""
+    item = batch_item(status="Completed")
+    names = ("totalRecordCount", "processedRecordCount", "successRecordCount", "errorRecordCount")
+    counts = (
+        (None,) * 4
+        if records is None
+        else (records.total, records.processed, records.succeeded, records.failed)
+    )
+    item |= dict(zip(names, counts, strict=True))
+    by_default, judged = (
+        kinds(outcome_by_records=wanted)[MODEL_INVOCATION_JOB.name].observe(item) for wanted in (False, True)
+    )
+    assert by_default.outcome is Outcome.SUCCEEDED
+    assert judged.outcome is outcome
+    assert (judged.status, judged.rank, judged.terminal) == ("Completed", by_default.rank, True)
+
+
+@pytest.mark.parametrize("outcome", [None, *Outcome])
+def test_an_outcome_only_ever_becomes_worse(outcome: Outcome | None) -> None:
+    """What has failed, was stopped, expired or is open stays what it is (fault 84)."""
+    lost = by_records(outcome, Records(1, 1, 0, 1))
+    assert lost is (Outcome.FAILED if outcome in {Outcome.SUCCEEDED, Outcome.PARTIAL} else outcome)
+
+
+@every_kind
+@pytest.mark.parametrize("status", ["COMPLETED", "completed", "InProgress ", "In Progress", "ENDED"])
+def test_a_status_that_is_spelled_differently_is_an_unknown_one(kind: Kind, status: str) -> None:
+    """Other implementations of the API have words of their own: they pass, verbatim (fault 86)."""
+    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    job = kind.observe({kind.arn[0]: arn, "status": status})
+    assert (job.status, job.rank, job.terminal, job.outcome) == (status, None, False, None)

@@ -34,6 +34,17 @@ def test_an_event_that_no_route_matches_goes_nowhere() -> None:
     assert Router([route("ops", status=["Completed"])], ["ops"])(DATA) == ()
 
 
+def test_a_route_can_ask_for_failed_records() -> None:
+    """A completed job whose records failed goes where the failures go (fault 84)."""
+    router = Router(
+        [route("ops", failed_records=">0"), route("audit", failed_records="=0")], ["ops", "audit"]
+    )
+    records = {"total": 100, "processed": 100, "succeeded": 0, "failed": 100}
+    assert router(DATA | {"status": "Completed", "records": records}) == ("ops",)
+    assert router(DATA | {"records": {**records, "failed": 0}}) == ("audit",)
+    assert router(DATA | {"records": None}) == ()
+
+
 def test_a_route_can_ask_for_what_is_absent() -> None:
     """The empty pattern matches a job without a name."""
     assert Router([route("ops", name=[""])], ["ops"])(DATA) == ("ops",)
@@ -41,4 +52,4 @@ def test_a_route_can_ask_for_what_is_absent() -> None:
 
 def test_every_setting_of_a_match_is_a_field_that_rules_know() -> None:
     """Settings and rules speak of the same fields, so that no configured condition is passed over."""
-    assert set(MatchSettings.model_fields) == set(FIELDS)
+    assert set(MatchSettings.model_fields) == {*FIELDS, "failed_records"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.rules import FIELDS, Rule, sinks_for
+from poller.rules import FIELDS, Rule, Threshold, sinks_for
 
 DATA: dict[str, Any] = {
     "kind": "model_invocation_job",
@@ -38,6 +38,46 @@ def test_a_target_matches_by_any_of_its_names() -> None:
     assert matches("target", "prod")
     assert matches("target", "all-*")
     assert not matches("target", "test")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "failed", "total", "expected"),
+    [
+        (">0", 0, 100, False),
+        (">0", 1, 100, True),
+        (" >= 5 ", 5, 100, True),
+        ("<5", 5, 100, False),
+        ("<=5", 5, 100, True),
+        ("=100", 100, 100, True),
+        (">5%", 5, 100, False),
+        (">5%", 6, 100, True),
+        (">=0.5%", 1, 200, True),
+        (">0", None, 100, False),
+        (">0", 1, None, True),
+        (">5%", 1, None, False),
+        (">5%", 1, 0, False),
+        ("<5%", None, None, False),
+        (">0", 2**63 - 1, 1, True),
+    ],
+)
+def test_a_rule_compares_the_number_of_failed_records(
+    comparison: str, failed: int | None, total: int | None, expected: bool
+) -> None:
+    """A number or a share; what was not counted does not match (fault 84)."""
+    rule = Rule({}, ("x",), Threshold.parse(comparison))
+    assert rule.matches({"records": {"failed": failed, "total": total}}) is expected
+    assert not rule.matches({"records": None})
+    assert not Rule({"status": ("a",)}, ("x",), rule.failed_records).matches({"status": "b"})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", ">", "> -1", ">1.5", "%", ">=%", ">1e3", "≥1", ">5 percent", "!=0"]
+)
+def test_a_comparison_of_another_form_is_refused(text: str) -> None:
+    """The message shows the value and forms that are right (fault 84)."""
+    with pytest.raises(ValueError, match="is not a comparison") as caught:
+        Threshold.parse(text)
+    assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from poller.app.targets import Accounts, look, remembered, watched
 from poller.aws import JobsApi, Sessions
 from poller.delivery import SinkWorker
 from poller.errors import AwsReason
-from poller.kinds import KINDS
+from poller.kinds import kinds
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.polling import Cycle, Rules, unlimited
@@ -97,6 +97,7 @@ class Parts:
     ) -> None:
         self.settings = settings
         self.stop = threading.Event()
+        self._kinds = kinds(outcome_by_records=settings.outcomes.by_records)
         self.core = core or Core(settings, database)
         self.metrics = self.core.metrics
         self.progress = self.core.progress
@@ -248,7 +249,7 @@ class Parts:
         Raises:
             AwsError: No client can be made.
         """
-        kind = KINDS[target.kind]
+        kind = self._kinds[target.kind]
         return JobsApi(self.sessions.client(self._access(target), target.region, kind.service), kind)
 
     def _access(self, target: Target) -> Access:
@@ -284,7 +285,7 @@ class Parts:
         return Cycle(
             ledger=ledger or self.snapshot,
             api=self.api,
-            kind=lambda target: KINDS[target.kind],
+            kind=lambda target: self._kinds[target.kind],
             rules=Rules(
                 overlap=poll.overlap,
                 full_scan_interval=poll.full_scan_interval,

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from poller.app.targets import access_of
 from poller.aws import Access, JobsApi, Sessions
 from poller.errors import ConfigError, ItemError, Problem
-from poller.kinds import kind_of
+from poller.kinds import kind_of, kinds
 from poller.metrics import Metrics
 from poller.model import Outcome
 from poller.terminal import printable
@@ -32,9 +32,10 @@ def follow(context: Context, arn: str, *, every: float) -> int:
     """
     settings = context.settings()
     try:
-        kind, region, account = kind_of(arn)
+        found, region, account = kind_of(arn)
     except ItemError as error:
         raise ConfigError([Problem("ARN", str(error))]) from error
+    kind = kinds(outcome_by_records=settings.outcomes.by_records)[found.name]
     sessions = Sessions(
         Metrics(),
         requests_per_second=settings.aws.requests_per_second,

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from poller.durations import format_duration
+from poller.rules import FIELDS, Threshold
 from poller.settings.durations import Duration
 from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import Section, SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
 from poller.settings.values import (
     AccountId,
+    Comparison,
     ExternalId,
     ExternalIdFile,
     Level,
@@ -240,13 +242,28 @@ class MatchSettings(Section):
     """Model IDs or ARNs as the service reports them, such as `*nova*`."""
     name: Patterns | None = None
     """Job names, such as `nightly-*`; asynchronous invocations have none."""
+    failed_records: Comparison | None = None
+    """How many records of a batch job failed: `>`, `>=`, `<`, `<=` or `=` and a number, or a share of all
+    records in percent, such as `>0` or `>5%`. Jobs whose records the service did not count do not match."""
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
-        """The keys that are set, with their patterns."""
-        return {
-            key: patterns for key in type(self).model_fields if (patterns := getattr(self, key)) is not None
-        }
+        """The keys with patterns that are set."""
+        return {key: patterns for key in FIELDS if (patterns := getattr(self, key)) is not None}
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """What must hold for the number of failed records."""
+        return None if self.failed_records is None else Threshold.parse(self.failed_records)
+
+
+class OutcomesSettings(Section):
+    """How it is decided whether an ended job succeeded."""
+
+    by_records: bool = False
+    """Whether failed records count: the outcome of a completed batch job is then `failed` if every record
+    failed, and `partial` if some did. Without it, a completed job has `succeeded` whatever its records say.
+    The status and the id of an event stay the same."""
 
 
 class RouteSettings(Section):
@@ -297,6 +314,8 @@ class Settings(Section):
     """Where state is kept."""
     sinks: Mapping[str, SinkSettings] = Field(default={}, min_length=1)
     """Where events are delivered, by a name of your choice. Default: one sink `log` of type `log`."""
+    outcomes: OutcomesSettings = Field(default_factory=OutcomesSettings)
+    """What counts as a success."""
     routes: tuple[RouteSettings, ...] = ()
     """Which sinks get which events. Default: every sink gets everything."""
     web: WebSettings = Field(default_factory=WebSettings)

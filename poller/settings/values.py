@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
+from poller.rules import Threshold
 from poller.settings.secrets import SecretFile, read_secret_file
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
@@ -116,6 +117,12 @@ def _role(value: str) -> str:
     return value
 
 
+def _comparison(value: Any) -> str:
+    text = str(value)
+    Threshold.parse(text)
+    return text
+
+
 def _listen(value: str) -> str:
     match = _LISTEN.fullmatch(value)
     if not match or int(match[2]) > _LARGEST_PORT:
@@ -188,6 +195,9 @@ Listen = Annotated[str, AfterValidator(_listen), _described(_LISTEN)]
 
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 """The severity of a log line, in small letters or capitals."""
+
+Comparison = Annotated[str, BeforeValidator(_comparison)]
+"""A comparison with a number of records, or with a share of them: `>0`, `>=100`, `>5%`."""
 
 Patterns = Annotated[
     tuple[str, ...],
