@@ -31,6 +31,8 @@ _ARN = re.compile(
     r":(?P<resource>[a-z-]+)/(?P<id>[a-z0-9]{12})"
 )
 
+_ID = re.compile(r"[a-z0-9]{12}")
+
 _TERMINAL_RANK = 1000
 
 _LARGEST_COUNT = 2**63 - 1
@@ -400,6 +402,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 def kinds(*, outcome_by_records: bool) -> Mapping[str, Kind]:
     """Every kind, with the outcome of its jobs decided as configured."""
     return {name: replace(kind, outcome_by_records=outcome_by_records) for name, kind in KINDS.items()}
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a text has the form of a job's id, which is the end of its ARN."""
+    return _ID.fullmatch(text) is not None
 
 
 def kind_of(arn: str) -> tuple[Kind, str, str]:

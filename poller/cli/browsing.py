@@ -42,14 +42,20 @@ def list_rows(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> None:
-    """Print rows, newest first."""
-    selection = Selection(
-        limit=limit,
-        equal=equal,
-        since=None if since is None else since.timestamp(),
-        until=None if until is None else until.timestamp(),
-    )
-    with _browser(context) as browser:
+    """Print rows, newest first; a job may be selected by less than its ARN.
+
+    Raises:
+        PollerError: No job, or more than one, is named.
+    """
+    with browser_of(context) as browser:
+        if job := equal.get("job_arn"):
+            equal = {**equal, "job_arn": browser.job_arn(job)}
+        selection = Selection(
+            limit=limit,
+            equal=equal,
+            since=None if since is None else since.timestamp(),
+            until=None if until is None else until.timestamp(),
+        )
         rows = _reads(browser)[what](selection)
     if output == "json":
         typer.echo(json.dumps(rows, indent=2))
@@ -72,10 +78,12 @@ def show_row(context: Context, what: str, key: str) -> None:
     Raises:
         PollerError: There is no such row.
     """
-    with _browser(context) as browser:
+    with browser_of(context) as browser:
         if what == "deliveries":
             found = browser.delivery(int(key)) if key.isascii() and key.isdigit() else None
         else:
+            if what == "jobs":
+                key = browser.job_arn(key)
             selection = Selection(limit=1, equal={_KEYS[what]: key})
             found = next(iter(_reads(browser)[what](selection)), None)
     if found is None:
@@ -84,7 +92,8 @@ def show_row(context: Context, what: str, key: str) -> None:
 
 
 @contextmanager
-def _browser(context: Context) -> Iterator[Browser]:
+def browser_of(context: Context) -> Iterator[Browser]:
+    """What the store of a configuration holds."""
     with store_of(context.settings()) as database:
         database.require()
         yield Browser(database)

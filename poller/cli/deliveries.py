@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poller.cli.options import LimitOption, Output, OutputOption, State, context_of, moment
+from poller.cli.options import JOB_HELP, LimitOption, Output, OutputOption, State, context_of, moment
 
 deliveries = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +16,7 @@ deliveries = typer.Typer(
 
 _Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
 _StateOption = Annotated[State | None, typer.Option(help="Only this state.")]
-_Job = Annotated[str | None, typer.Option(help="Only this job, by its ARN.")]
+_Job = Annotated[str | None, typer.Option(help=f"Only this job. {JOB_HELP}")]
 _Event = Annotated[str | None, typer.Option(help="Only this event, by its id.")]
 _Since = Annotated[
     datetime | None,

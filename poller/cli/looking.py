@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from poller.cli.options import LimitOption, Output, OutputOption, context_of
+from poller.cli.options import JOB_HELP, LimitOption, Output, OutputOption, context_of
 
 targets = typer.Typer(no_args_is_help=True, help="Look at what is polled, and when it was last seen whole.")
 jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of the snapshot.")
@@ -51,7 +51,7 @@ def jobs_list(
 
 
 @jobs.command("show")
-def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help="The job's ARN.")]) -> None:
+def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help=JOB_HELP)]) -> None:
     """Show one job as JSON."""
     from poller.cli.browsing import show_row
 
@@ -61,7 +61,7 @@ def jobs_show(context: typer.Context, key: Annotated[str, typer.Argument(help="T
 @events.command("list")
 def events_list(
     context: typer.Context,
-    job: Annotated[str | None, typer.Option(help="Only this job, by its ARN.")] = None,
+    job: Annotated[str | None, typer.Option(help=f"Only this job. {JOB_HELP}")] = None,
     output: OutputOption = Output.TABLE,
     limit: LimitOption = 100,
 ) -> None:

@@ -12,7 +12,7 @@ import typer
 from poller.cli.context import Context
 from poller.cli.deliveries import deliveries
 from poller.cli.looking import events, jobs, targets
-from poller.cli.options import context_of
+from poller.cli.options import JOB_HELP, context_of
 from poller.cli.options import duration as duration_
 from poller.cli.version import LINE
 
@@ -299,7 +299,7 @@ def version() -> None:
 @_app.command()
 def watch(
     context: typer.Context,
-    arn: Annotated[str, typer.Argument(help="The job's ARN.")],
+    job: Annotated[str, typer.Argument(help=JOB_HELP)],
     every: Annotated[
         timedelta,
         typer.Option(
@@ -314,7 +314,7 @@ def watch(
     """
     from poller.cli.watching import follow
 
-    raise typer.Exit(follow(context_of(context), arn, every=every.total_seconds()))
+    raise typer.Exit(follow(context_of(context), job, every=every.total_seconds()))
 
 
 @_sinks.command("list")

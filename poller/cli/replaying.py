@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -115,10 +115,13 @@ def drop_deliveries(context: Context, choice: Choice, *, dry_run: bool, yes: boo
 def _apply(
     context: Context, choice: Choice, verb: _Verb, make: type[Selected], *, dry_run: bool, yes: bool
 ) -> int:
-    selection = choice.selection(verb.command)
+    choice.selection(verb.command)
     settings = context.settings()
     with store_of(settings) as database:
         database.require()
+        if choice.job:
+            choice = replace(choice, job=Browser(database).job_arn(choice.job))
+        selection = choice.selection(verb.command)
         selected = make(database, selection, choice.ids)
         _see_that_it_exists(settings, Browser(database), choice, selected, verb)
         counts = selected.count()

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from poller.app.targets import access_of
 from poller.aws import Access, JobsApi, Sessions
+from poller.cli.browsing import browser_of
 from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of, kinds
 from poller.metrics import Metrics
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
     from poller.settings.schema import Settings
 
 
-def follow(context: Context, arn: str, *, every: float) -> int:
+def follow(context: Context, job_key: str, *, every: float) -> int:
     """Print every change of status until the job ends; the exit code says whether it succeeded.
+
+    A job that is named by less than its ARN is looked up in the store.
 
     Raises:
         ConfigError: The ARN is of no use.
+        PollerError: The store has no such job, or several.
         AwsError: The job cannot be got.
     """
     settings = context.settings()
+    arn = job_key
+    if not arn.startswith("arn:"):
+        with browser_of(context) as browser:
+            arn = browser.job_arn(job_key)
     try:
         found, region, account = kind_of(arn)
     except ItemError as error:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.envelope import iso
-from poller.store.dialects import by_bytes
+from poller.errors import PollerError
+from poller.kinds import is_job_id
+from poller.store.dialects import by_bytes, byte_length
 from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ Row = dict[str, Any]
 
 _label = targets.c.name + "/" + targets.c.region + "/" + targets.c.kind
 """What people call a target: its present name, not the key that its row was once made with."""
+
+_CANDIDATES = 10
+"""How many jobs are named where a key could mean several."""
 
 _ended = sa.func.coalesce(deliveries.c.settled_at, deliveries.c.created_at)
 
@@ -84,6 +89,26 @@ class Browser:
         )
         sizes = [jobs.c.name, jobs.c.status, jobs.c.model_id]
         return self._bounded(statement, jobs.c.arn, sizes, selection, _job)
+
+    def job_arn(self, key: str) -> str:
+        """The ARN of the one job that a key names: its ARN, its id, or an end of its ARN.
+
+        Raises:
+            PollerError: No job's ARN ends with it, or those of several do; the message names some of them.
+        """
+        if key.startswith("arn:"):
+            return key
+        ends = jobs.c.arn.endswith(f"/{key}" if is_job_id(key) else key, autoescape=True)
+        found = self._rows(
+            sa.select(jobs.c.arn).where(ends).order_by(by_bytes(jobs.c.arn)).limit(_CANDIDATES)
+        )
+        arns = [row["arn"] for row in found]
+        if not key or not arns:
+            raise PollerError(f"no job of the store has an ARN that ends with {key!r}")
+        if len(arns) > 1:
+            more = ", and more" if len(arns) == _CANDIDATES else ""
+            raise PollerError(f"several jobs have an ARN that ends with {key!r}: {', '.join(arns)}{more}")
+        return str(arns[0])
 
     def events(self, selection: Selection = Selection()) -> list[Row]:
         """Events, newest first, each with its envelope; selected by `id`, `type` or `job_arn`."""
@@ -152,10 +177,11 @@ class Browser:
         """The rows of a statement, or those at its beginning whose texts are not too large together."""
         if selection.most_bytes is None:
             return [render(row) for row in self._rows(statement)]
-        size = sum((sa.func.coalesce(sa.func.length(text), 0) for text in texts), start=sa.literal(0))
+        size = sum((sa.func.coalesce(byte_length(text), 0) for text in texts), start=sa.literal(0))
         sizes = self._rows(statement.with_only_columns(key.label("key"), size.label("size")))
-        before = accumulate((row["size"] for row in sizes), initial=0)
-        keys = [row["key"] for row, total in zip(sizes, before, strict=False) if total < selection.most_bytes]
+        totals = accumulate(row["size"] for row in sizes)
+        fitting = sum(total <= selection.most_bytes for total in totals)
+        keys = [row["key"] for row in sizes[: max(fitting, 1)]]
         rows = self._rows(statement.where(key.in_(keys))) if keys else []
         rendered = [render(row) for row in rows]
         return Cut(rendered) if len(keys) < len(sizes) else rendered

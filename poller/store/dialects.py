@@ -80,6 +80,23 @@ def _postgresql_by_bytes(element: Any, compiler: Any, **options: Any) -> str:
     return f'{compiler.process(element.clauses, **options)} COLLATE "C"'
 
 
+class byte_length(FunctionElement[int]):  # noqa: N801 - the same
+    """How many bytes a text or a blob has; a text's are those of UTF-8."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(byte_length, "sqlite")
+def _sqlite_byte_length(element: Any, compiler: Any, **options: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
+
+
+@compiles(byte_length, "postgresql")
+def _postgresql_byte_length(element: Any, compiler: Any, **options: Any) -> str:
+    return f"octet_length({compiler.process(element.clauses, **options)})"
+
+
 class Backend(ABC):
     """A kind of database, and one of that kind."""
 

@@ -1,7 +1,7 @@
 """The read-only JSON API: `/api/jobs`, `/api/events`, `/api/deliveries`, the newest rows first.
 
 Query parameters select by equality (`/api/jobs?status=Failed&region=us-east-1`); `limit` is at most 1000. An
-answer ends after 8 MiB of rows: then it has `"truncated": true`.
+answer ends before it would exceed 8 MiB: then it has `"truncated": true`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 LARGEST_ANSWER = 8 * 1024 * 1024
-"""Bytes of rows in one answer; one larger row is given all the same."""
+"""Bytes of rows in one answer; a single row that is larger is given all the same."""
+LONGEST_VALUE = 1024
+"""Characters of a query parameter."""
 
 SELECTABLE: Mapping[str, tuple[str, ...]] = {
     "jobs": ("arn", "kind", "status", "outcome", "region", "account_id"),
@@ -49,15 +51,23 @@ def routes(browser: Browser) -> Sequence[Route]:
 def _rendered(name: str, read: Callable[[Selection], list[Row]], selection: Selection) -> bytes:
     """An answer in ASCII: what a service sent may hold half of a surrogate pair, which UTF-8 cannot."""
     rows = read(selection)
-    truncated = isinstance(rows, Cut)
-    content = {name: list(rows), **({"truncated": True} if truncated else {})}
-    return json.dumps(content, separators=(",", ":")).encode("ascii")
+    texts: list[str] = []
+    room = LARGEST_ANSWER
+    for row in rows:
+        text = json.dumps(row, separators=(",", ":"))
+        room -= len(text) + 1
+        if texts and room < 0:
+            break
+        texts.append(text)
+    truncated = isinstance(rows, Cut) or len(texts) < len(rows)
+    end = ',"truncated":true}' if truncated else "}"
+    return f'{{"{name}":[{",".join(texts)}]{end}'.encode("ascii")
 
 
 def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
     async def answer(request: Request) -> Response:
         try:
-            selection = _selection(request.query_params, SELECTABLE[name])
+            selection = _selection(request.query_params.multi_items(), SELECTABLE[name])
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         try:
@@ -70,10 +80,19 @@ def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
     return Route(f"/api/{name}", answer)
 
 
-def _selection(asked: Mapping[str, str], selectable: Sequence[str]) -> Selection:
+def _selection(given: Sequence[tuple[str, str]], selectable: Sequence[str]) -> Selection:
+    asked = dict(given)
+    for name, value in given:
+        shown = name[:64]
+        if len(value) > LONGEST_VALUE:
+            raise ValueError(f"{shown} is longer than {LONGEST_VALUE} characters")
+        if "\0" in value:
+            raise ValueError(f"{shown} holds a NUL character")
+    if len(asked) < len(given):
+        raise ValueError("a parameter is given twice; give each once")
     unknown = sorted(set(asked) - {"limit", *selectable})
     if unknown:
-        raise ValueError(f"cannot select by {unknown[0]}; there are: {', '.join(selectable)}, limit")
+        raise ValueError(f"cannot select by {unknown[0][:64]}; there are: {', '.join(selectable)}, limit")
     return Selection(
         limit=_limit(asked.get("limit", str(DEFAULT_LIMIT))),
         equal={name: asked.get(name) for name in selectable},

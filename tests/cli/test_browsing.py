@@ -39,7 +39,9 @@ def test_lists(filled: Shell, what: str, rows: int) -> None:
     shown = json.loads(filled(what, "show", key).out)
     assert {name: shown[name] for name in found[0]} == found[0]
     missing = filled(what, "show", "12345")
-    assert (missing.code, missing.err) == (1, f"bedrock-poller: there is no 12345 among the {what}\n")
+    none = "no job of the store has an ARN that ends with '12345'"
+    said = none if what == "jobs" else f"there is no 12345 among the {what}"
+    assert (missing.code, missing.err) == (1, f"bedrock-poller: {said}\n")
 
 
 def test_a_list_can_be_narrowed(filled: Shell) -> None:
@@ -47,6 +49,21 @@ def test_a_list_can_be_narrowed(filled: Shell) -> None:
     jobs = json.loads(filled("jobs", "list", "--output", "json", "--status", "Completed").out)
     assert {job["kind"] for job in jobs} == {"async_invoke"}
     assert len(json.loads(filled("jobs", "list", "--output", "json", "--limit", "1").out)) == 1
+
+
+def test_a_job_can_be_named_by_its_id(filled: Shell) -> None:
+    """In `show`, and wherever an option selects one; a name that fits several is an error (fault 86)."""
+    arn = json.loads(filled("jobs", "list", "--output", "json").out)[0]["arn"]
+    for key in (arn, arn[-12:], arn[-16:]):
+        assert json.loads(filled("jobs", "show", key).out)["arn"] == arn
+        for what in ("events", "deliveries"):
+            (row,) = json.loads(filled(what, "list", "--job", key, "--output", "json").out)
+            assert row["job_arn"] == arn
+        assert "would replay 1 deliveries" in filled("deliveries", "replay", "--job", key, "--dry-run").err
+    for command in (("jobs", "show", "nothing"), ("deliveries", "drop", "--job", "nothing", "--yes")):
+        done = filled(*command)
+        assert (done.code, done.out) == (1, "")
+        assert "no job of the store has an ARN that ends with 'nothing'" in done.err
 
 
 def test_a_dead_letter_is_listed_with_the_receiver_s_words(filled: Shell) -> None:

@@ -21,6 +21,16 @@ def test_a_job_is_followed_to_its_end(at_work: Shell, simulator: Simulator) -> N
     assert "records: " in done.out
 
 
+def test_a_job_is_followed_by_its_id(at_work: Shell, simulator: Simulator) -> None:
+    """The store knows the rest of its ARN; without a store, or with another id, it is an error (fault 86)."""
+    arn = simulator.submit_batch(script=[("InProgress", 0), ("Completed", 3)])
+    assert "there is no store" in at_work("watch", arn[-12:]).err
+    at_work("once")
+    assert "outcome: succeeded" in at_work("watch", arn[-12:], "--every", "100ms").out
+    missing = at_work("watch", "abcdefghwxyz")
+    assert (missing.code, missing.out) == (1, "")
+
+
 @pytest.mark.parametrize("kind", ["async", "batch"])
 def test_a_job_that_failed_is_1(at_work: Shell, simulator: Simulator, kind: str) -> None:
     """Another ending is 1, and says why."""

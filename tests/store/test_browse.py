@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from poller.errors import PollerError
 from poller.store.browse import Browser, Cut, Selection
 from tests.store.samples import OTHER, TARGET, announced, arn, job, silent
 
@@ -50,3 +53,29 @@ def test_rows_end_before_they_become_too_large(store: Store) -> None:
         )
     first = browser.events(Selection(most_bytes=1))
     assert (len(first), isinstance(first, Cut)) == (1, True)
+
+
+def test_the_row_that_would_exceed_the_limit_is_left_out(store: Store) -> None:
+    """Characters of several bytes count as many (fault 64)."""
+    store.record(*(announced(job(number, jobName="\u20ac" * 1000), "hook") for number in range(3)))
+    browser = Browser(store.database)
+    assert len(browser.jobs(Selection(most_bytes=2 * 3000 - 1))) == 1
+    assert len(browser.jobs(Selection(most_bytes=10_000))) == 3
+
+
+def test_a_job_is_found_by_its_id_or_by_an_end_of_its_arn(store: Store) -> None:
+    """What names no job, or several, is an error that says which there are (fault 86)."""
+    store.record(*(silent(job(number)) for number in (*range(12), *range(20, 120, 10))))
+    browser = Browser(store.database)
+    assert browser.job_arn(arn(3)) == arn(3)
+    assert browser.job_arn(arn(3).rpartition("/")[2]) == arn(3)
+    assert browser.job_arn(arn(3)[-14:]) == arn(3)
+    for nothing in ("", "nothing", "%", "_"):
+        with pytest.raises(PollerError, match="no job of the store has an ARN that ends with"):
+            browser.job_arn(nothing)
+    with pytest.raises(PollerError, match="several jobs") as caught:
+        browser.job_arn("1")
+    assert arn(1) in str(caught.value)
+    assert arn(11) in str(caught.value)
+    with pytest.raises(PollerError, match=r"and more$"):
+        browser.job_arn("0")
