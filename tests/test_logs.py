@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
@@ -35,6 +36,8 @@ def unconfigured() -> Iterator[None]:
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     logs._secrets.clear()
+    logs._rotating.clear()
+    logs._longest_first = None
 
 
 class Output:
@@ -194,6 +197,39 @@ def test_what_merely_resembles_one_is_kept(output: Output) -> None:
     log.info("x", client_request_token="token-1", event_id="abcdef", name="abc")
     (event,) = output.events()
     assert (event["client_request_token"], event["event_id"], event["name"]) == ("token-1", "abcdef", "abc")
+
+
+@pytest.mark.parametrize("word", ["poller", "Bearer", "POSTGRES", "store"])
+def test_a_word_is_struck_as_a_password_of_an_address_alone(word: str) -> None:
+    """A database whose password is its user's name does not make riddles of the log (fault 67)."""
+    logs.conceal([word])
+    assert logs.strike(f"store={word}") == f"store={word}"
+    for url in ("postgresql://poller:{}@db/x", "https://:{}@h", "host=db password={} user=poller"):
+        struck = logs.strike(f"cannot open {url.format(word)}")
+        assert struck == f"cannot open {url.format('[secret]')}"
+    assert logs.strike("http://h:80/a@b") == "http://h:80/a@b"
+
+
+@pytest.mark.parametrize("secret", ["0f9f2ac1b2d", "p%40ss w/rd+", "pässword-1", "CorrectHorseBattery"])
+def test_a_secret_is_struck_in_the_usual_encodings(secret: str) -> None:
+    """As JSON, in an address, in a form, and in base64 of either alphabet (fault 67)."""
+    logs.conceal([secret])
+    raw = secret.encode()
+    shapes = [secret, json.dumps(secret), quote(secret, safe=""), quote_plus(secret)]
+    shapes += [base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw + b"!").decode()]
+    for shape in shapes:
+        left = logs.strike(f"the service said {shape} to us")
+        assert "[secret]" in left, shape
+        assert len(left) < len("the service said [secret] to us") + 8
+
+
+def test_secrets_that_are_replaced_are_forgotten_in_the_end() -> None:
+    """Of each owner the last three are struck; a year of sessions does not fill the memory (fault 67)."""
+    for number in range(100):
+        logs.conceal_rotating("role a", [f"session-token-{number:04}"])
+    logs.conceal_rotating("role b", ["another-token-0001"])
+    assert logs.strike("session-token-0099 session-token-0097") == "[secret] [secret]"
+    assert logs.strike("session-token-0001 another-token-0001") == "session-token-0001 [secret]"
 
 
 def test_the_longest_secret_is_struck_first() -> None:

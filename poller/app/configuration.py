@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.settings.schema import Settings
+
+_SOUNDS_SECRET = re.compile(
+    r"(secret|password|passwd|passphrase|token|api_?key|private_?key|credential|authorization|dsn|cookie)"
+    r"(?!.*_files?$)",
+    re.IGNORECASE,
+)
+"""Names of settings that hold secrets; those that end in `_file` hold paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,11 @@ def _expired(settings: Settings) -> Iterator[Expired]:
         yield Expired(tls.cert_file, since)
 
 
+def _sealed(name: str, value: object) -> object:
+    """A setting of a third party's sink counts as a secret if it is called like one."""
+    return SecretStr(value) if isinstance(value, str) and _SOUNDS_SECRET.search(name) else value
+
+
 def _secrets(value: object) -> Iterator[str]:
     """Every secret that stands in the configuration; those in files are concealed when they are read."""
     match value:
@@ -118,10 +131,10 @@ def _secrets(value: object) -> Iterator[str]:
             yield from parts_of(value.get_secret_value())
         case BaseModel():
             for name in type(value).model_fields:
-                yield from _secrets(getattr(value, name))
+                yield from _secrets(_sealed(name, getattr(value, name)))
         case Mapping():
-            for item in value.values():
-                yield from _secrets(item)
+            for name, item in value.items():
+                yield from _secrets(_sealed(str(name), item))
         case tuple() | list():
             for item in value:
                 yield from _secrets(item)

@@ -4,7 +4,9 @@ A client of the SDK costs a quarter of a megabyte and fifteen milliseconds, and 
 dozen regions would need thousands. They differ in nothing but the credentials, so those are chosen when a
 request is signed, by whoever is calling. Making sessions and clients is not thread-safe, so it happens under
 a lock; using a client is. Credentials of an assumed role refresh themselves: a chained session lasts an hour
-at most. Endpoints, regions, profiles, IRSA and Pod Identity are left to the SDK's own rules.
+at most. Those that the SDK read from a file are read again when the file changes, and all are found again
+after the service has refused them. Endpoints, regions, profiles, IRSA and Pod Identity are left to the SDK's
+own rules.
 """
 
 from __future__ import annotations
@@ -21,16 +23,19 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
 
-from poller import aws_codes
+from poller import aws_codes, logs
 from poller.aws.failures import translated
 from poller.aws.limits import RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
+from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poller.metrics import Metrics
+
+_log = logs.get(__name__)
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
@@ -112,14 +117,12 @@ class Client:
 class _CallersCredentials(Credentials):  # type: ignore[misc] # botocore has no types
     """Those of whoever is calling, frozen at the moment when a request is signed."""
 
-    def __init__(self, of: Callable[[Access], Any]) -> None:
+    def __init__(self, freeze: Callable[[Access], Any]) -> None:
         super().__init__("", "", method="bedrock-poller")
-        self._of = of
+        self._freeze = freeze
 
     def get_frozen_credentials(self) -> Any:
-        credentials = self._of(_calling.get().access)
-        # The SDK says itself that there are none.
-        return None if credentials is None else credentials.get_frozen_credentials()
+        return self._freeze(_calling.get().access)
 
 
 class Sessions:
@@ -153,6 +156,8 @@ class Sessions:
             max_pool_connections=pool_size,
         )
         self._lock = threading.RLock()
+        self._files = CredentialFiles()
+        self._shown: dict[Access, str] = {}
         self._loader: Any = None
         self._sources: dict[str | None, boto3.Session] = {}
         self._callers: dict[str | None, boto3.Session] = {}
@@ -281,13 +286,16 @@ class Sessions:
             core.register_component("data_loader", self._loader)
             core.register_component("response_parser_factory", VerbatimParserFactory())
             # Set on the instance: botocore has no public place for credentials that are not fixed.
-            core._credentials = _CallersCredentials(self.credentials)  # noqa: SLF001
+            core._credentials = _CallersCredentials(self._freeze)  # noqa: SLF001
             self._callers[profile] = boto3.Session(botocore_session=core)
         return self._callers[profile]
 
     def credentials(self, access: Access) -> Any:
         """The credentials that requests of an access are signed with; `None` if the SDK finds none."""
         with self._lock:
+            if self._files.changed():
+                _log.info("credentials.files_changed")
+                self._forget_sources()
             if access.role_arn is None:
                 return self._source(access.profile).get_credentials()
             if access not in self._credentials:
@@ -295,6 +303,31 @@ class Sessions:
                     refresh_using=lambda: self._assume(access), method="assume-role"
                 )
             return self._credentials[access]
+
+    def _freeze(self, access: Access) -> Any:
+        """The credentials to sign a request with; they are struck from whatever is logged."""
+        credentials = self.credentials(access)
+        # The SDK says itself that there are none.
+        if credentials is None:
+            return None
+        frozen = credentials.get_frozen_credentials()
+        if self._shown.get(access) != frozen.secret_key:
+            self._shown[access] = frozen.secret_key
+            logs.conceal_rotating(access, (frozen.secret_key, frozen.token or ""))
+        return frozen
+
+    def _forget_sources(self) -> None:
+        """Let the SDK find every credential again that it was not granted for a role."""
+        self._sources.clear()
+        for client in self._granting.values():
+            client.close()
+        self._granting.clear()
+
+    def _refused(self, access: Access) -> None:
+        """Find the credentials of an access again, which the service has not accepted."""
+        with self._lock:
+            self._credentials.pop(access, None)
+            self._forget_sources()
 
     def _assume(self, access: Access) -> dict[str, str]:
         source = Access(profile=access.profile)
@@ -352,6 +385,8 @@ class Sessions:
         known = code if code.isidentifier() else "unknown"
         self._metrics.aws_failures.labels(service, operation, known).inc()
         status = response_dict["status_code"] if response_dict else None
+        if code in aws_codes.CREDENTIALS:
+            self._refused(_calling.get().access)
         if code in aws_codes.THROTTLED or status == _THROTTLED_STATUS:
             self._metrics.aws_throttles.labels(service).inc()
             _calling.get().throttled = True

@@ -12,6 +12,8 @@ Kubernetes, Docker and systemd mount, which are readable by default inside of a 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 import stat
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _LARGEST = 64 * 1024
 _TELLING = 15
+_PARTS = re.compile(r"""[\s;,"']+|(?<=[A-Za-z0-9_-])=(?=[^=\s;,])""")
+"""What separates the parts of a structured value; the padding of base64 separates nothing."""
 _MOUNTS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
 
 _watched: ContextVar[dict[Path, int] | None] = ContextVar("watched", default=None)
@@ -119,11 +123,13 @@ def read_secret_file(path: str | Path) -> str:
 def parts_of(secret: str) -> Iterator[str]:
     """A secret, and what of it is one by itself and might be logged alone: a token, a password, a key.
 
-    Of a receiver's address, parts count from a length on that words rarely have.
+    `Token token="…"`, `a=…; b=…` and `id,…` are taken apart, and credentials in base64 as in `Basic …` are
+    decoded. Of a receiver's address, parts count from a length on that words rarely have.
     """
-    for word in (secret.strip(), *secret.split()):
+    for word in dict.fromkeys((secret.strip(), *secret.split(), *_PARTS.split(secret))):
         yield word
         yield word.removeprefix("whsec_")
+        yield from _of_pair(word)
         if "://" not in word:
             continue
         try:
@@ -138,6 +144,19 @@ def parts_of(secret: str) -> Iterator[str]:
                 if len(part) >= _TELLING:
                     yield part
                     yield unquote(part)
+
+
+def _of_pair(word: str) -> Iterator[str]:
+    """What `user:password` holds, plain or in base64; a value of a longer kind than a name and a password."""
+    try:
+        decoded = base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    if decoded.isprintable() and ":" in decoded:
+        yield decoded
+        word = decoded
+    if ":" in word and "://" not in word:
+        yield word.partition(":")[2]
 
 
 def _check(path: Path) -> Path:

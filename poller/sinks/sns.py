@@ -21,7 +21,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from pydantic import Field
 
+from poller.credential_files import CredentialFiles
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.model import EventType
 from poller.settings.sinks import SinkSettings
 from poller.sinks.aws_errors import from_batch_entry, from_botocore
 from poller.sinks.contract import Sink
@@ -37,6 +39,9 @@ ATTRIBUTES = ("kind", "status", "outcome", "region", "target")
 
 _LONGEST_ATTRIBUTE = 256
 _LONGEST_KEY = 128
+_LONGEST_SUBJECT = 99
+_LONGEST_STATUS = 40
+_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _KEY = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 # What XML 1.0, and therefore SNS, cannot carry: control characters, halves of surrogate pairs, two others.
 _UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -88,6 +93,7 @@ class SnsSink(Sink[SnsSettings]):
         self._threads = DaemonThreads(f"sink-{name}", settings.concurrency)
         self._lock = Lock()
         self._client: Any = None
+        self._files = CredentialFiles()
 
     async def send(self, events: Sequence[Event]) -> None:
         """Publish the events.
@@ -133,7 +139,7 @@ class SnsSink(Sink[SnsSettings]):
             )
         except (BotoCoreError, ClientError, ResponseParserError, LookupError, ValueError) as error:
             # The last three: an answer that is not from SNS, and an endpoint that is no URL.
-            failure = from_botocore(error, "SNS")
+            failure = self._failed(error)
             return dict.fromkeys((entry.event_id for entry in entries), failure)
         published = {entry["Id"] for entry in answer.get("Successful", ())}
         failed = {entry["Id"]: entry for entry in answer.get("Failed", ())}
@@ -143,9 +149,19 @@ class SnsSink(Sink[SnsSettings]):
             if str(i) not in published
         }
 
+    def _failed(self, error: Exception) -> DeliveryError:
+        failure = from_botocore(error, "SNS")
+        if failure.reason is DeliveryReason.CREDENTIALS:
+            # They may have been replaced where the SDK found them; the next attempt looks again.
+            with self._lock:
+                self._client = None
+        return failure
+
     def _connect(self) -> Any:
         # Making a client is not thread-safe, using one is.
         with self._lock:
+            if self._files.changed():
+                self._client = None
             if self._client is None:
                 seconds = self.settings.timeout.total_seconds()
                 self._client = boto3.Session().client(
@@ -169,17 +185,34 @@ def _entry(event: Event, settings: SnsSettings) -> _Entry:
         for name in ("type", *ATTRIBUTES)
         if (value := _attribute(event.type if name == "type" else event.data.get(name)))
     }
-    overhead = sum(
+    subject = subject_of(event)
+    overhead = len(subject) + sum(
         len(name) + len("String") + len(a["StringValue"].encode()) for name, a in attributes.items()
     )
     body = event.body
     if len(body) + overhead > settings.max_message_size:
         body = thinned(body)
-    fields: dict[str, Any] = {"Message": body.decode("ascii"), "MessageAttributes": attributes}
+    fields: dict[str, Any] = {
+        "Message": body.decode("ascii"),
+        "Subject": subject,
+        "MessageAttributes": attributes,
+    }
     if settings.fifo:
         fields["MessageGroupId"] = _key(event.job_arn)
         fields["MessageDeduplicationId"] = _key(event.id)
     return _Entry(event.id, fields, len(body) + overhead)
+
+
+def subject_of(event: Event) -> str:
+    """The subject of an e-mail: the job and what became of it, in the printable ASCII that SNS takes."""
+    data = event.data
+    status = "disappeared" if event.type == EventType.DISAPPEARED else data.get("status")
+    job, status = (
+        _PRINTABLE.sub("?", str(each)).strip()
+        for each in (data.get("job_name") or data.get("job_id"), status)
+    )
+    end = f" {status[:_LONGEST_STATUS]} (bedrock-poller)"
+    return f"{job[: _LONGEST_SUBJECT - len(end)]}{end}".strip()
 
 
 def thinned(body: bytes) -> bytes:

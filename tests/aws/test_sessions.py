@@ -13,8 +13,10 @@ import botocore.endpoint
 import pytest
 from moto.server import ThreadedMotoServer
 
+from poller import logs
 from poller.aws import Access, JobsApi
 from poller.aws.sessions import home_region
+from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
 from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.simulator import DEFAULT_REGION, Simulator, faults
@@ -489,3 +491,83 @@ def test_no_credential_of_the_environment_overrides_a_profile(
     listing(sessions, access)
     list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
     assert keys_used(switchboard) == ["AKIDMINE"] * 2
+
+
+def write_key(path: Path, key: str) -> None:
+    """A file of credentials, as whoever rotates them replaces it."""
+    new = path.with_suffix(".new")
+    new.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret-of-{key}\n")
+    new.replace(path)
+
+
+@pytest.fixture
+def shared_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shared credentials file, with a first key."""
+    path = tmp_path / "credentials"
+    write_key(path, "AKIAFIRST")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    return path
+
+
+def signed_with(switchboard: Switchboard) -> str:
+    """The key of the last request."""
+    return switchboard.requests[-1].headers["authorization"].partition("Credential=")[2].partition("/")[0]
+
+
+def test_a_file_of_credentials_that_was_replaced_is_read_again(
+    make_sessions: MakeSessions, switchboard: Switchboard, shared_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request after a second is signed with the new key, without a reload (fault 69)."""
+    now = [0.0]
+    monkeypatch.setattr("poller.aws.sessions.CredentialFiles", lambda: CredentialFiles(lambda: now[0]))
+    sessions = make_sessions()
+    listing(sessions)
+    write_key(shared_file, "AKIASECOND")
+    listing(sessions)
+    assert signed_with(switchboard) == "AKIAFIRST"
+    now[0] += 1.5
+    listing(sessions)
+    assert signed_with(switchboard) == "AKIASECOND"
+    shared_file.unlink()
+    now[0] += 1.5
+    with pytest.raises(AwsError) as caught:
+        listing(sessions)
+    assert caught.value.reason is AwsReason.CREDENTIALS
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException", "RequestExpired"])
+def test_credentials_that_were_refused_are_found_again(
+    make_sessions: MakeSessions,
+    switchboard: Switchboard,
+    shared_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    """A file that shows no change, as on some volumes, is read again after a refusal (fault 69)."""
+    monkeypatch.setattr(CredentialFiles, "changed", lambda _: False)
+    sessions = make_sessions()
+    accepted = switchboard.answer
+    switchboard.can(b'{"message":"no"}', status=403, headers={"x-amzn-errortype": code})
+    write_key(shared_file, "AKIASECOND")
+    listing_fails(sessions)
+    switchboard.answer = accepted
+    listing(sessions)
+    assert signed_with(switchboard) == "AKIASECOND"
+
+
+def listing_fails(sessions: Sessions) -> None:
+    """List, and be refused for the credentials."""
+    with pytest.raises(AwsError) as caught:
+        listing(sessions)
+    assert caught.value.reason is AwsReason.CREDENTIALS
+
+
+def test_credentials_are_struck_from_what_a_service_echoes(
+    make_sessions: MakeSessions, switchboard: Switchboard, shared_file: Path
+) -> None:
+    """What an endpoint repeats of them reaches no log (fault 67)."""
+    sessions = make_sessions()
+    listing(sessions)
+    assert logs.strike("denied: secret-of-AKIAFIRST") == "denied: [secret]"

@@ -165,6 +165,11 @@ def test_what_kubernetes_and_docker_mount_is_not_noted(public: Path, monkeypatch
         ("https://h.example/bedrock", set()),
         ("https://u:pw@h.example/hooks/T0123456789ABCDEF?k=%20x", {"pw", "T0123456789ABCDEF"}),
         ("https://[::1/x", set()),
+        ('Token token="t0ken-1", realm=x', {"t0ken-1"}),
+        ("session=abc-123; theme=dark", {"abc-123"}),
+        ("id-7,K3Y-77", {"K3Y-77"}),
+        ("Basic cHJvbTpoNG50ZXItMg==", {"prom:h4nter-2", "h4nter-2", "cHJvbTpoNG50ZXItMg=="}),
+        ("prom:h4nter-2", {"h4nter-2"}),
     ],
 )
 def test_what_is_secret_by_itself_is_struck_too(secret: str, parts: set[str]) -> None:

@@ -49,7 +49,7 @@ class Cloud:
         arn: str = self.sns.create_topic(Name=name, Attributes=attributes)["TopicArn"]
         return arn
 
-    def queue(self, topic: str, policy: dict[str, Any] | None = None) -> str:
+    def queue(self, topic: str, policy: dict[str, Any] | None = None, *, raw: bool = True) -> str:
         """Subscribe a new queue to a topic and return its URL."""
         fifo = topic.endswith(".fifo")
         name = f"queue-{uuid.uuid4().hex[:8]}" + (".fifo" if fifo else "")
@@ -59,7 +59,7 @@ class Cloud:
         arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
             "QueueArn"
         ]
-        attributes = {"RawMessageDelivery": "true"}
+        attributes = {"RawMessageDelivery": str(raw).lower()}
         if policy is not None:
             attributes["FilterPolicy"] = json.dumps(policy)
         self.sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
@@ -112,6 +112,27 @@ async def test_the_message_is_the_events_bytes(cloud: Cloud) -> None:
         "region": "us-east-1",
         "target": "prod",
     }
+
+
+@pytest.mark.parametrize(
+    ("data", "subject"),
+    [
+        ({}, "nightly-summaries Completed (bedrock-poller)"),
+        ({"job_name": None}, "sample000000 Completed (bedrock-poller)"),
+        ({"job_name": "naïve\r\nBcc: x", "status": "Failed"}, "na?ve??Bcc: x Failed (bedrock-poller)"),
+        ({"job_name": "x" * 500}, "x" * 72 + " Completed (bedrock-poller)"),
+        ({"status": "é" * 9000, "job_name": " n"}, "n " + "?" * 40 + " (bedrock-poller)"),
+    ],
+)
+@in_loop
+async def test_an_e_mail_has_a_subject(cloud: Cloud, data: dict[str, Any], subject: str) -> None:
+    """The job and what became of it, in at most 99 printable characters of ASCII (fault 89)."""
+    topic = cloud.topic()
+    queue = cloud.queue(topic, raw=False)
+    await publish(topic, sample_event(**data), sample_event("another00000"))
+    subjects = {json.loads(message["Body"])["Subject"] for message in cloud.messages(queue)}
+    assert subject in subjects
+    assert len(subject) < 100
 
 
 @in_loop
