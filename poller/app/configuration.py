@@ -8,9 +8,11 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, SecretStr
+from sqlalchemy.engine import make_url
 
 from poller import logs
 from poller.app.overlaps import Overlap, overlaps
@@ -19,12 +21,12 @@ from poller.kinds import KINDS
 from poller.settings.certificates import ends
 from poller.settings.loading import load
 from poller.settings.schema import configuration
-from poller.settings.secrets import parts_of, watch_exposed
+from poller.settings.secrets import exposed_mode, parts_of, watch_exposed
+from poller.settings.store_url import unverified_host
 from poller.sinks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from poller.settings.schema import Settings
 
@@ -34,15 +36,18 @@ _SOUNDS_SECRET = re.compile(
     re.IGNORECASE,
 )
 """Names of settings that hold secrets; those that end in `_file` hold paths."""
+_SHORTEST = 6
+"""Characters from which on a text in the configuration can be told from other words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """A secret file that every user of the machine can read, with its mode: `0644`."""
+    """A file that every user of the machine can read and should not, with its mode: `0644`."""
 
     event: ClassVar = "secret_file.exposed"
     file: Path
     mode: str
+    holds: str = "a secret"
 
     @property
     def details(self) -> dict[str, str]:
@@ -51,7 +56,7 @@ class Exposed:
         return {"file": str(self.file), "mode": self.mode, "remedy": remedy}
 
     def __str__(self) -> str:
-        what = f"holds a secret, and every user of this machine can read it (mode {self.mode})"
+        what = f"holds {self.holds}, and every user of this machine can read it (mode {self.mode})"
         return f"{self.file} {what}; {self.details['remedy']}"
 
 
@@ -71,6 +76,25 @@ class Expired:
 
     def __str__(self) -> str:
         return f"{self.file} holds a certificate that ended on {self.since:%Y-%m-%d}; have it renewed"
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """A database server on a network that could be anybody."""
+
+    event: ClassVar = "store.server_unverified"
+    host: str
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the log tells."""
+        return {"host": self.host, "remedy": "add sslmode=verify-full and sslrootcert=… to store.url"}
+
+    def __str__(self) -> str:
+        return (
+            f"store.url: nothing verifies that {self.host} is the database server, so the password may go to"
+            f" another; {self.details['remedy']}"
+        )
 
 
 def statuses() -> dict[str, frozenset[str]]:
@@ -94,7 +118,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 def load_with_warnings(
     path: Path | None, environ: Mapping[str, str] = os.environ
-) -> tuple[Settings, list[Exposed | Expired | Overlap]]:
+) -> tuple[Settings, list[Exposed | Expired | Overlap | Unverified]]:
     """As `load_settings`, and say what is no mistake and yet a risk.
 
     Raises:
@@ -108,9 +132,32 @@ def load_with_warnings(
         raise ConfigError([*error.problems, *broken]) from None
     if broken:
         raise ConfigError(broken)
-    logs.conceal(_secrets(settings))
-    exposures = (Exposed(file, f"{mode:04o}") for file, mode in exposed.items())
-    return settings, [*exposures, *_expired(settings), *overlaps(settings)]
+    secrets = set(_secrets(settings))
+    logs.conceal(secrets)
+    found: list[Exposed | Expired | Overlap | Unverified]
+    found = [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
+    found += _readable(settings, path, secrets)
+    if host := unverified_host(settings.store.url, environ):
+        found.append(Unverified(host))
+    return settings, [*found, *_expired(settings), *overlaps(settings)]
+
+
+def _readable(settings: Settings, path: Path | None, secrets: set[str]) -> Iterator[Exposed]:
+    """The configuration, if a secret stands in it, and the files of the database, if all can read them."""
+    if path is not None and (mode := exposed_mode(path)) is not None:
+        text = path.read_text(errors="replace")
+        addresses = (
+            settings.store.url.get_secret_value(),
+            *(secret for secret in secrets if "://" in secret),
+        )
+        if any(secret in text for secret in secrets.difference(addresses) if len(secret) >= _SHORTEST):
+            yield Exposed(path, f"{mode:04o}")
+    database = make_url(settings.store.url.get_secret_value())
+    if database.get_backend_name() == "sqlite" and database.database:
+        for end in ("", "-wal"):
+            file = Path(database.database + end)
+            if (mode := exposed_mode(file)) is not None:
+                yield Exposed(file, f"{mode:04o}", holds="the names and messages of jobs")
 
 
 def _expired(settings: Settings) -> Iterator[Expired]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from poller import logs
 from poller.app.daemon import Daemon
 from poller.app.once import rehearsal_database, run_once
 from poller.app.parts import Parts
 from poller.cli.context import store_of
 from poller.envelope import iso
-from poller.settings.secrets import read_secret_file
+from poller.settings.secrets import parts_of, read_secret_file
+from poller.settings.store_url import has_password
 from poller.store import Database
 from poller.store.copying import copy
 
@@ -112,6 +114,13 @@ def copy_store(source: str, target: str, passwords: Mapping[str, Path]) -> None:
 
     def opened(url: str) -> closing[Database]:
         file = passwords.get(url)
+        logs.conceal(parts_of(url))
+        if has_password(url):
+            typer.echo(
+                "warning: a password in an address can be read by every user of this machine while the"
+                " command runs; use --from-password-file, --to-password-file or PGPASSWORD",
+                err=True,
+            )
         return closing(Database(url, password=None if file is None else lambda: read_secret_file(file)))
 
     with opened(source) as read, opened(target) as written:

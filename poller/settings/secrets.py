@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 64 * 1024
 _TELLING = 15
+_PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\$\([A-Za-z_][A-Za-z0-9_]{0,63}\)")
 _PARTS = re.compile(r"""[\s;,"']+|(?<=[A-Za-z0-9_-])=(?=[^=\s;,])""")
 """What separates the parts of a structured value; the padding of base64 separates nothing."""
 _MOUNTS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
@@ -56,14 +57,26 @@ def watch_exposed() -> Iterator[dict[Path, int]]:
 
 def _note_exposed(path: Path, mode: int) -> None:
     watched = _watched.get()
-    if watched is None or not mode & stat.S_IROTH:
-        return
+    if watched is not None and _is_exposed(path, mode):
+        watched[path] = stat.S_IMODE(mode)
+
+
+def exposed_mode(path: Path) -> int | None:
+    """The permission bits of a file that every user of the machine can read; `None` if not all can."""
+    try:
+        mode = path.stat().st_mode
+        return stat.S_IMODE(mode) if _is_exposed(path, mode) else None
+    except OSError:
+        return None
+
+
+def _is_exposed(path: Path, mode: int) -> bool:
+    if not mode & stat.S_IROTH:
+        return False
     real = path.resolve()
     # Kubernetes keeps what it mounts in folders such as `..2026_11_20`, behind symbolic links.
     mounted = any(part.startswith("..") for part in real.parts) or any(map(real.is_relative_to, _MOUNTS))
-    reachable = all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
-    if reachable and not mounted:
-        watched[path] = stat.S_IMODE(mode)
+    return not mounted and all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
 
 
 def _read(path: Path) -> bytes:
@@ -100,6 +113,8 @@ def read_secret_bytes(path: str | Path) -> bytes:
 def read_secret_file(path: str | Path) -> str:
     """Return what a secret file holds, without the one newline that editors and `echo` leave at its end.
 
+    Neither does the mark count that some editors put before UTF-8.
+
     A relative path starts at the working directory.
 
     Raises:
@@ -113,11 +128,25 @@ def read_secret_file(path: str | Path) -> str:
     if text.encode() != content:
         # Without the UnicodeDecodeError, which carries the content along.
         raise ValueError(f"{path} is not UTF-8 text; check the path")
-    text = text.removesuffix("\n").removesuffix("\r")
+    text = text.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
     if not text.strip():
         raise ValueError(f"{path} is empty; write the secret into it")
     logs.conceal(parts_of(text))
     return text
+
+
+def refuse_placeholder(text: str) -> None:
+    """See that a text holds no name of a variable that was to be replaced, such as `${TOKEN}`.
+
+    Raises:
+        ValueError: It does; the message names it, and nothing else of the text.
+    """
+    found = _PLACEHOLDER.search(text)
+    if found is not None:
+        raise ValueError(
+            f"holds {found[0]}, which nothing replaces here; put the value into a file and name that, or set"
+            " the whole by an environment variable (BEDROCK_POLLER_…)"
+        )
 
 
 def parts_of(secret: str) -> Iterator[str]:

@@ -6,12 +6,15 @@ An address may carry a password, so the setting is a `SecretStr`; what logs and 
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, SecretStr, WithJsonSchema
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+from poller.settings.secrets import refuse_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +50,36 @@ def displayed(url: SecretStr) -> str:
     return make_url(url.get_secret_value()).set(query={}).render_as_string(hide_password=True)
 
 
+def unverified_host(url: SecretStr, environ: Mapping[str, str]) -> str | None:
+    """The host of a database server on a network whose identity is not verified; `None` if there is none.
+
+    Without `sslmode=verify-full`, whoever is on the way to the server can read the password.
+    """
+    parsed = make_url(url.get_secret_value())
+    query = {name: value if isinstance(value, str) else value[-1] for name, value in parsed.query.items()}
+    host = query.get("host") or parsed.host or environ.get("PGHOST", "")
+    if parsed.get_backend_name() == "sqlite" or not host or host.startswith(("/", "@")):
+        return None
+    mode = query.get("sslmode") or environ.get("PGSSLMODE", "")
+    return None if mode == "verify-full" or _is_local(host) else host
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def has_password(url: str) -> bool:
+    """Whether an address holds a password; not if it cannot be read as one."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return parsed.password is not None or "password" in parsed.query
+
+
 def refuse_password(url: SecretStr) -> None:
     """See that an address leaves the password to a file.
 
@@ -56,12 +89,13 @@ def refuse_password(url: SecretStr) -> None:
     parsed = make_url(url.get_secret_value())
     if parsed.get_backend_name() == "sqlite":
         raise ValueError("is for PostgreSQL, and url names a SQLite file; remove it")
-    if parsed.password is not None or "password" in parsed.query:
+    if has_password(url.get_secret_value()):
         raise ValueError("is set, and url has a password as well; keep one of them")
 
 
 def _check(url: SecretStr) -> SecretStr:
     text = url.get_secret_value()
+    refuse_placeholder(text)
     scheme = text.partition("://")[0]
     if scheme not in _ACCEPTED:
         raise ValueError(f"is not the address of a supported database; write {_FORMS}")

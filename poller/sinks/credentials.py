@@ -11,13 +11,15 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
-from poller.settings.secrets import read_secret_file
+from poller.settings.secrets import read_secret_file, refuse_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 _PREFIX = "whsec_"
+SHORTEST_KEY = 24
+"""Bytes of a key, as the specification of Standard Webhooks asks for."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
@@ -58,6 +60,11 @@ def signing_key(secret: str) -> bytes:
         raise ValueError(f"what follows {_PREFIX} in a signing secret is not base64") from None
     if not key:
         raise ValueError(f"nothing follows {_PREFIX} in a signing secret")
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(
+            f"the key of a signing secret has {len(key)} bytes, and needs at least {SHORTEST_KEY};"
+            " openssl rand -base64 32 makes one"
+        )
     return key
 
 
@@ -98,6 +105,7 @@ def check_header_value(value: str) -> None:
     """
     if _UNFIT.search(value):
         raise ValueError("a header's value must hold no line break, NUL or other control character")
+    refuse_placeholder(value)
 
 
 def check_header_names(names: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ from yarl import URL
 
 from poller import __version__
 from poller.errors import DeliveryError, DeliveryReason
-from poller.settings.secrets import read_secret_file
+from poller.settings.secrets import read_secret_file, refuse_placeholder
 from poller.settings.sinks import SinkSettings
 from poller.sinks.credentials import check_header_names, check_header_value, read_header
 from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
@@ -354,6 +354,7 @@ def _parse(text: str) -> URL:
     Raises:
         ValueError: It is none; the message does not show it.
     """
+    refuse_placeholder(text)
     if any(not character.isprintable() or character.isspace() for character in text):
         raise ValueError("a url holds no white space and no control characters")
     try:

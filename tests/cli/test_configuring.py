@@ -70,6 +70,44 @@ def test_a_secret_that_everybody_can_read_is_a_warning(shell: Shell) -> None:
         assert "secret_file.exposed" not in shell("sinks", "list").err
 
 
+def test_a_configuration_with_secrets_or_a_store_that_everybody_can_read_is_a_warning(shell: Shell) -> None:
+    """Each file is named with its remedy; one without secrets may be read by all (fault 80)."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        config, store = folder / "config.yaml", folder / "poller.db"
+        shell.set(STORE__URL=f"sqlite:///{store}")
+        store.touch()
+        store.chmod(0o644)
+        config.write_text("sinks: {ops: {type: webhook, url: 'https://h.example/x'}}")
+        config.chmod(0o644)
+        done = shell("check-config", "--config", str(config))
+        assert done.err == (
+            f"warning: {store} holds the names and messages of jobs, and every user of this machine can read"
+            f" it (mode 0644); chmod 600 {store}\n"
+        )
+        store.chmod(0o600)
+        config.write_text(
+            "sinks: {ops: {type: webhook, url: 'https://h.example/x', headers: {x-key: c4nary-4711}}}"
+        )
+        done = shell("check-config", "--config", str(config))
+        assert done.err.startswith(f"warning: {config} holds a secret, and every user")
+        config.chmod(0o640)
+        assert shell("check-config", "--config", str(config)).err == ""
+
+
+def test_a_database_server_that_nothing_verifies_is_a_warning(shell: Shell) -> None:
+    """With the remedy, and without the password (fault 80)."""
+    shell.set(STORE__URL="postgresql://u:c4nary-4711@db.example.com/x?sslmode=require")
+    done = shell("check-config")
+    assert done.code == 0
+    assert done.err.startswith(
+        "warning: store.url: nothing verifies that db.example.com is the database server"
+    )
+    assert "sslmode=verify-full" in done.err
+    assert "c4nary" not in done.err
+
+
 def test_the_defaults_are_right(shell: Shell) -> None:
     """Without a file the defaults and the environment are checked."""
     done = shell("check-config")

@@ -63,3 +63,18 @@ def test_what_cannot_be_copied_is_explained(shell: Shell, source: str, tmp_path:
     )
     assert "/nowhere" in done.err
     assert not (tmp_path / "nothing.db").exists()
+
+
+def test_a_password_in_an_address_on_the_command_line_is_a_warning(shell: Shell) -> None:
+    """Every user of the machine sees the arguments of a command; the message names the files (fault 67)."""
+    done = shell(
+        "migrate-store",
+        "--from",
+        f"sqlite:///{shell.store}",
+        "--to",
+        "postgresql://u:c4nary-4711@127.0.0.1:9/x",
+    )
+    assert done.code == 1
+    assert "warning: a password in an address can be read" in done.err
+    assert "--to-password-file" in done.err
+    assert "c4nary" not in done.err

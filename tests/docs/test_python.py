@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "whsec_c2VjcmV0IHRoYXQgaXMgbG9uZyBlbm91Z2g="
-ANOTHER = "whsec_YW5vdGhlciBzZWNyZXQsIGFzIGxvbmc="
+ANOTHER = "whsec_YW5vdGhlciBzZWNyZXQsIGp1c3QgYXMgbG9uZyBhcyBpdA=="
 EVENT = conformance.sample_event()
 PYTHON = blocks("python")
 RUN_BELOW = (

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 OLD = "whsec_c2VjcmV0IHRoYXQgaXMgbG9uZyBlbm91Z2g="
 NEW = "whsec_YSBuZXcgc2VjcmV0LCBqdXN0IGFzIGxvbmc="
-STRANGE = "whsec_YW5vdGhlciBzZWNyZXQsIGFzIGxvbmc="
+STRANGE = "whsec_YW5vdGhlciBzZWNyZXQsIGp1c3QgYXMgbG9uZyBhcyBpdA=="
 FILES = {"python": "receiver.py", "javascript": "receiver.mjs", "go": "receiver.go"}
 
 

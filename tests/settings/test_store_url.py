@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from poller.settings.schema import StoreSettings
-from poller.settings.store_url import default_url
+from poller.settings.store_url import default_url, unverified_host
 from tests.settings.samples import load_file, problems_of
 
 
@@ -128,3 +128,33 @@ def test_a_password_that_has_no_place_is_refused(tmp_path: Path, url: str, words
     assert problem.where == "store.password_file"
     assert words in problem.what
     assert "canary-pw" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "host"),
+    [
+        ("postgresql://u@db.example.com/x", {}, "db.example.com"),
+        ("postgresql://u@db.example.com/x?sslmode=require", {}, "db.example.com"),
+        ("postgresql://u@db.example.com/x?sslmode=verify-full", {}, None),
+        ("postgresql://u@db.example.com/x", {"PGSSLMODE": "verify-full"}, None),
+        ("postgresql://u@/x?host=db.example.com", {}, "db.example.com"),
+        ("postgresql://u@/x", {"PGHOST": "10.0.0.1"}, "10.0.0.1"),
+        ("postgresql://u@/x", {}, None),
+        ("postgresql://u@/x?host=/run/postgresql", {}, None),
+        ("postgresql://u@127.0.0.1/x", {}, None),
+        ("postgresql://u@[::1]/x", {}, None),
+        ("postgresql://u@localhost/x", {}, None),
+        ("sqlite:////x.db", {"PGHOST": "10.0.0.1"}, None),
+    ],
+)
+def test_a_server_on_a_network_that_nothing_verifies_is_named(
+    url: str, environ: dict[str, str], host: str | None
+) -> None:
+    """Only `verify-full` sees to it that the password goes to the server (fault 80)."""
+    assert unverified_host(SecretStr(url), environ) == host
+
+
+def test_an_address_with_a_placeholder_is_refused() -> None:
+    """A password that a template was to fill in (fault 80)."""
+    with pytest.raises(ValidationError, match="PASSWORD}, which nothing replaces here"):
+        StoreSettings.model_validate({"url": "postgresql://u:${PASSWORD}@db/x"})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.sinks.credentials import read_header, read_signing_secrets, signing_key
+from poller.sinks.credentials import check_header_value, read_header, read_signing_secrets, signing_key
 from tests.sinks.samples import OTHER_SECRET, SECRET
 
 if TYPE_CHECKING:
@@ -42,4 +43,31 @@ def test_a_header_file_with_two_lines_is_refused(tmp_path: Path) -> None:
 
 def test_a_secret_may_lack_its_padding() -> None:
     """Base64 is taken with and without the equals signs at its end."""
-    assert signing_key("whsec_YWI=") == signing_key("whsec_YWI") == b"ab"
+    key = bytes(range(25))
+    encoded = base64.b64encode(key).decode()
+    assert encoded.endswith("=")
+    assert signing_key(f"whsec_{encoded}") == signing_key(f"whsec_{encoded.rstrip('=')}") == key
+
+
+@pytest.mark.parametrize("length", [1, 23])
+def test_a_key_that_is_too_short_is_refused(length: int) -> None:
+    """Fewer than 24 bytes can be guessed; the message says how to make more, and not the key (fault 80)."""
+    encoded = base64.b64encode(b"k" * length).decode()
+    with pytest.raises(ValueError, match="at least 24; openssl rand -base64 32") as caught:
+        signing_key(f"whsec_{encoded}")
+    assert encoded not in str(caught.value)
+
+
+@pytest.mark.parametrize("left", ["${TOKEN}", "$(TOKEN)", "Bearer ${MY_TOKEN_2}"])
+def test_a_name_that_was_to_be_replaced_is_refused(left: str) -> None:
+    """What a template has left behind is no header's value (fault 80)."""
+    with pytest.raises(ValueError, match="which nothing replaces here"):
+        check_header_value(left)
+    check_header_value("costs $5 {net} ${}")
+
+
+def test_a_mark_before_a_secret_is_no_part_of_it(tmp_path: Path) -> None:
+    """Some editors put one before UTF-8, and all put a line's end after it (fault 80)."""
+    file = tmp_path / "token"
+    file.write_bytes(b"\xef\xbb\xbft0ken-1\r\n")
+    assert read_header(file) == "t0ken-1"
