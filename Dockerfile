@@ -1,9 +1,10 @@
-# Two stages: the first builds a virtual environment from the locked requirements, the second runs it.
+# Two stages: the first builds a virtual environment from the locked requirements, the second runs it. The base
+# image is pinned by its digest, which Dependabot keeps up to date.
 #
 #   docker build --tag bedrock-poller:0.1.0 .
 #   docker run --rm --read-only --tmpfs /tmp -e AWS_REGION=us-east-1 -v state:/var/lib/bedrock-poller bedrock-poller:0.1.0
 
-FROM python:3.13-slim-bookworm AS build
+FROM python:3.13-slim-bookworm@sha256:01f42367a0a94ad4bc17111776fd66e3500c1d87c15bbd6055b7371d39c124fb AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
@@ -27,7 +28,7 @@ RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . &&
     /tools/bin/pip --python /opt/bedrock-poller/bin/python install --no-deps --no-index /wheels/*.whl
 
 
-FROM python:3.13-slim-bookworm
+FROM python:3.13-slim-bookworm@sha256:01f42367a0a94ad4bc17111776fd66e3500c1d87c15bbd6055b7371d39c124fb
 
 # The base image brings its own pip, and no compiled modules, without which every start takes a second longer. The
 # user has a fixed number, so that Kubernetes can check that it is not root, and volumes can be given to it.

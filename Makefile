@@ -91,6 +91,18 @@ check: $(VENV)/.dev ## lint, types, import layers
 audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licences
 	@$(BIN)/python tests/audit.py
 
+# An environment of its own: what audits the dependencies is none of them.
+$(VENV)-audit/.audit: requirements/audit.txt | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
+	@touch $@
+
+.PHONY: advisories
+advisories: $(VENV)-audit/.audit ## look the locked dependencies up in OSV, which needs the network
+	@for lock in runtime postgres build; do \
+		$(VENV)-audit/bin/pip-audit --vulnerability-service osv --require-hashes --disable-pip \
+			--requirement requirements/$$lock.txt || exit 1; done
+
 .PHONY: sbom
 sbom: $(VENV)/.verify ## the software bill of materials in CycloneDX (SBOM_ARGS="--output sbom.json")
 	@$(BIN)/python -m tests.sbom $(SBOM_ARGS)
@@ -153,7 +165,9 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 		-c requirements/runtime.txt -c requirements/postgres.txt pyproject.toml --extra postgres --group dev -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		-c requirements/dev.txt --group verify -o requirements/verify.txt
+	printf 'pip-audit>=2.10,<3\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url - -o requirements/audit.txt
 
 .PHONY: clean
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-audit .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -143,6 +143,7 @@ class DeliveryReason(StrEnum):
     DNS = "dns"
     CONNECT = "connect"
     TLS = "tls"
+    PROXY = "proxy"
     BLOCKED_ADDRESS = "blocked_address"
     RESPONSE = "response"
     REDIRECT = "redirect"

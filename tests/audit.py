@@ -262,7 +262,7 @@ def main() -> int:
     sys.stdout.writelines(f"audit: {line}\n" for line in fine)
     sys.stdout.write(
         "audit: known vulnerabilities were NOT looked up: that takes an advisory database on the network\n"
-        "audit: where there is a network, run: pip-audit -r requirements/runtime.txt\n"
+        "audit: where there is a network, run: make advisories\n"
     )
     sys.stderr.writelines(f"audit: wrong: {line}\n" for line in problems)
     return 1 if problems else 0

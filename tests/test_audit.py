@@ -74,7 +74,7 @@ def test_a_lock_in_order_has_no_problems() -> None:
     ],
 )
 def test_what_a_lock_must_not_have_is_found(line: str, says: str) -> None:
-    """Whatever would let an installation take something else than what was resolved."""
+    """Whatever would let an installation take something else than what was resolved (fault 83)."""
     _, problems = audit.read_lock("lock", f"good==1 {SHA}\n{line}\n")
     assert problems
     assert all(problem.startswith("lock: ") for problem in problems)

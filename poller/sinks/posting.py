@@ -1,9 +1,10 @@
 """One POST to a receiver that may be slow, wrong, endless or hostile; shared by every sink that speaks HTTP.
 
 The receiver can cost no more than the deadline of the attempt and the caps below. It is told nothing but the
-event: no cookies, no redirects, no proxy from the environment. Its answer is not decompressed. What it did
-becomes one `DeliveryError` with a reason from the closed set; the URL beyond its host, the headers and the
-signatures stay out of it, and so do the exceptions of the library, whose messages quote them.
+event: no cookies, no redirects, no proxy of the environment unless the operator asks for it. Its answer is
+not decompressed. What it did becomes one `DeliveryError` with a reason from the closed set; the URL beyond
+its host, the headers and the signatures stay out of it, and so do the exceptions of the library, whose
+messages quote them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import asyncio
 import base64
 import io
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -52,6 +54,8 @@ MOST_HEADERS: Final = 100
 """Lines of an answer's head."""
 
 _SHORTEST_SECRET_PART = 6  # shorter parts of a URL or a header are words such as `v1` or `Basic`
+_ENVIRONMENT = "environment"
+_PROXY_AUTHENTICATION = 407
 _LARGE_BODY = 1024 * 1024
 _PIECE = 8 * 1024
 """Bytes of an answer that are parsed at once."""
@@ -70,6 +74,12 @@ class HttpSettings(SinkSettings):
     """Further request headers whose values are read from files, anew at every attempt."""
     ca_file: Path | None = None
     """Trust the certificate authorities in this PEM file, instead of the system's."""
+    proxy: SecretStr | None = None
+    """Post through this HTTP proxy: `http://proxy.example.com:3128`, or `environment` for the one that
+    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
+    proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
+    proxy_auth_file: Path | None = None
+    """A file with the proxy's user and password, as `user:password`. It is read anew at every attempt."""
     allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
     """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
     deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
@@ -90,7 +100,16 @@ class HttpSettings(SinkSettings):
     @property
     def reads_files(self) -> bool:
         """Whether an attempt reads files, which does not belong on the loop."""
-        return bool(self.header_files)
+        return bool(self.header_files) or self.proxy_auth_file is not None
+
+    @property
+    def proxy_url(self) -> URL | None:
+        """The proxy to post through; a secret, as it may hold a password."""
+        given = _text(self.proxy)
+        if given == _ENVIRONMENT:
+            found = getproxies().get(self._address.scheme)
+            return None if not found or proxy_bypass(self._address.host or "") else _parse_proxy(found)
+        return _parse_proxy(given) if given else None
 
     @field_validator("url")
     @classmethod
@@ -98,6 +117,20 @@ class HttpSettings(SinkSettings):
         if url is not None:
             _parse(url.get_secret_value())
         return url
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy is not None and proxy.get_secret_value() != _ENVIRONMENT:
+            _parse_proxy(proxy.get_secret_value())
+        return proxy
+
+    @field_validator("proxy_auth_file")
+    @classmethod
+    def _check_proxy_auth(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            _read_proxy_auth(path)
+        return path
 
     @field_validator("url_file")
     @classmethod
@@ -132,6 +165,9 @@ class HttpSettings(SinkSettings):
         if (self.url is None) == (self.url_file is None):
             raise ValueError("needs a url: either url itself, or url_file, and not both")
         self._address = _read_url(self.url_file) if self.url_file else _parse(_text(self.url))
+        if self.proxy_auth_file is not None and self.proxy is None:
+            raise ValueError("proxy_auth_file is for a proxy; set proxy as well, or remove it")
+        self.proxy_url  # noqa: B018 - a proxy of the environment that is of no use is a mistake as well
         names = [*self.headers, *self.header_files]
         check_header_names(names)
         if self._address.user and "authorization" in map(str.lower, names):
@@ -147,10 +183,12 @@ class Attempt:
         headers: Its own headers, such as a signature.
         secrets: What must not be shown if the receiver echoes it; the configured values that were not read
             from a file are known already.
+        proxy_headers: What only the proxy is told.
     """
 
     headers: Mapping[str, str]
     secrets: Sequence[str] = ()
+    proxy_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Bounded(ResponseHandler):
@@ -217,7 +255,13 @@ class Poster:
             "accept-encoding": "identity",
             **configured,
         }
-        self._secrets = (*_secrets_of_url(url), *_secrets_of_headers(configured.values()))
+        self._proxy = settings.proxy_url
+        self._proxy_headers = _basic_auth(self._proxy, "proxy-authorization") if self._proxy else {}
+        self._secrets = (
+            *(_secrets_of_headers(self._proxy_headers.values())),
+            *_secrets_of_url(url),
+            *_secrets_of_headers(configured.values()),
+        )
         self._reads_files = settings.reads_files
         self._threads = DaemonThreads(self._name, 1)
         self._resolver = Resolver(self._name)
@@ -237,10 +281,10 @@ class Poster:
         """
         try:
             attempt = await self._compose(compose)
-            await self._exchange(body, {**attempt.headers, "content-type": content_type}, attempt.secrets)
+            await self._exchange(body, content_type, attempt)
         except (aiohttp.ClientError, OSError) as error:
             # `from None`: a library's message may quote the URL, and a traceback shows the whole chain.
-            raise _translate(error, self._receiver) from None
+            raise _translate(error, self._receiver, self._proxy) from None
 
     async def close(self) -> None:
         """Close the connections. Repeating it does no harm."""
@@ -258,17 +302,28 @@ class Poster:
     def _read(self, compose: Callable[[], Attempt]) -> Attempt:
         attempt = compose()
         headers = {key.lower(): read_header(path) for key, path in self._settings.header_files.items()}
+        path = self._settings.proxy_auth_file
+        to_proxy = {"proxy-authorization": _read_proxy_auth(path)} if path is not None else {}
         return Attempt(
-            {**headers, **attempt.headers}, (*attempt.secrets, *_secrets_of_headers(headers.values()))
+            {**headers, **attempt.headers},
+            (*attempt.secrets, *_secrets_of_headers((*headers.values(), *to_proxy.values()))),
+            to_proxy,
         )
 
-    async def _exchange(self, body: bytes, headers: dict[str, str], secrets: Sequence[str]) -> None:
+    async def _exchange(self, body: bytes, content_type: str, attempt: Attempt) -> None:
+        headers = {**attempt.headers, "content-type": content_type}
+        to_proxy = {**self._proxy_headers, **attempt.proxy_headers}
+        if self._proxy is not None and self._url.scheme == "http":
+            # Without a tunnel the proxy reads the request itself.
+            headers |= to_proxy
         response = await self._open().post(
             self._url,
             # Raw bytes go out in one piece with the head; large ones are fed, so that the loop can breathe.
             data=body if len(body) < _LARGE_BODY else io.BytesIO(body),
             headers=headers,
             allow_redirects=False,
+            proxy=None if self._proxy is None else self._proxy.with_user(None),
+            proxy_headers=to_proxy,
         )
         try:
             answer = bytearray()
@@ -279,12 +334,14 @@ class Poster:
             response.close()
         if is_taken(response.status):
             return
+        if response.status == _PROXY_AUTHENTICATION and self._proxy is not None:
+            raise _refused_by_proxy(self._receiver, self._proxy, response.status)
         now = parse_http_date(response.headers.get("date")) or datetime.now(tz=UTC)
         raise classify(
             response.status,
             receiver=self._receiver,
             retry_after=parse_retry_after(response.headers.get("retry-after"), now),
-            excerpt=excerpt_of(bytes(answer), [*self._secrets, *secrets]),
+            excerpt=excerpt_of(bytes(answer), [*self._secrets, *attempt.secrets]),
         )
 
     def _open(self) -> aiohttp.ClientSession:
@@ -317,10 +374,16 @@ class Poster:
         return self._session
 
 
-def _translate(error: Exception, receiver: str) -> DeliveryError:
+def _refused_by_proxy(receiver: str, proxy: URL, status: int) -> DeliveryError:
+    what = f"{receiver}: the proxy {proxy.origin()} refused with {status}"
+    return DeliveryError(what, reason=DeliveryReason.PROXY)
+
+
+def _translate(error: Exception, receiver: str, proxy: URL | None) -> DeliveryError:
     """Turn whatever a request can raise into a `DeliveryError`; most specific first."""
-    # aiohttp wraps what the socket said, except during a transfer.
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    cause = _cause(error)
+    if proxy is not None and (failure := _of_proxy(error, cause, receiver, proxy)) is not None:
+        return failure
     detail = ""
     match error:
         case TimeoutError():
@@ -342,6 +405,24 @@ def _translate(error: Exception, receiver: str) -> DeliveryError:
             reason, what = DeliveryReason.RESPONSE, "the connection was closed before the answer"
     message = f"{receiver}: {what}" + (f": {excerpt_of(detail.encode())}" if detail else "")
     return DeliveryError(message, reason=reason)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the socket said: aiohttp wraps it, except during a transfer; what a proxy's socket said, twice."""
+    while isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not error:
+        error = error.os_error
+    return error
+
+
+def _of_proxy(error: Exception, cause: BaseException, receiver: str, proxy: URL) -> DeliveryError | None:
+    """What a proxy did; `None` if it was not the proxy, or is one that must not be dialed."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _refused_by_proxy(receiver, proxy, error.status)
+    if isinstance(error, aiohttp.ClientProxyConnectionError) and not isinstance(cause, BlockedAddressError):
+        what = f"{receiver}: cannot connect to the proxy {proxy.origin()}"
+        detail = excerpt_of(_strerror(cause).encode())
+        return DeliveryError(f"{what}: {detail}", reason=DeliveryReason.PROXY)
+    return None
 
 
 def _strerror(error: BaseException) -> str:
@@ -368,6 +449,33 @@ def _parse(text: str) -> URL:
     if host.replace(".", "").isdigit() and not _is_ipv4(host):
         raise ValueError("the host of the url is a number; write an IPv4 address as four decimal parts")
     return url
+
+
+def _parse_proxy(text: str) -> URL:
+    """Parse a proxy's URL.
+
+    Raises:
+        ValueError: It is none; the message does not show it.
+    """
+    try:
+        url = _parse(text)
+    except ValueError as error:
+        raise ValueError(f"the proxy is {error}; or write environment") from None
+    if url.path not in {"", "/"} or url.query_string:
+        raise ValueError("the proxy's url has more than a host and a port; write http://host:port")
+    return url
+
+
+def _read_proxy_auth(path: Path) -> str:
+    """The header that a file with `user:password` stands for.
+
+    Raises:
+        ValueError: As `read_secret_file`, or it has another form; the message names the file alone.
+    """
+    text = read_secret_file(path).strip()
+    if ":" not in text or not text.isprintable():
+        raise ValueError(f"{path} does not hold user:password")
+    return f"Basic {base64.b64encode(text.encode()).decode()}"
 
 
 def _text(secret: SecretStr | None) -> str:
@@ -410,11 +518,11 @@ def _trust(path: Path) -> ssl.SSLContext:
     return context
 
 
-def _basic_auth(url: URL) -> dict[str, str]:
+def _basic_auth(url: URL, header: str = "authorization") -> dict[str, str]:
     if url.user is None and url.password is None:
         return {}
     token = base64.b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
-    return {"authorization": f"Basic {token}"}
+    return {header: f"Basic {token}"}
 
 
 def _secrets_of_url(url: URL) -> list[str]:

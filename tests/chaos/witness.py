@@ -58,6 +58,12 @@ CREATE FUNCTION witness.target() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.epoch <> OLD.epoch THEN
         PERFORM witness.is_claimed('target ' || NEW.id, OLD.lease_until, NEW.lease_until);
+    -- A name is a label: any replica that starts may write it.
+    ELSIF (NEW.lease_owner, NEW.lease_until, NEW.baselined, NEW.high_water, NEW.full_scan_at, NEW.polled_at)
+        IS NOT DISTINCT FROM
+        (OLD.lease_owner, OLD.lease_until, OLD.baselined, OLD.high_water, OLD.full_scan_at, OLD.polled_at)
+    THEN
+        RETURN NULL;
     ELSIF witness.is_written('target ' || NEW.id, 'lease') AND NEW.lease_until IS NULL THEN
         PERFORM witness.note('gave back', 'target ' || NEW.id, NULL);
     END IF;

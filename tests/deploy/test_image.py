@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from poller import __version__
 
@@ -30,6 +31,18 @@ def test_context_is_what_the_build_copies() -> None:
     assert {rule[1:] for rule in rules if rule.startswith("!")} == _copied()
     for source in _copied():
         assert (ROOT / source).exists()
+
+
+def test_the_base_image_is_pinned_and_watched() -> None:
+    """Both stages begin with one image by its digest, and Dependabot looks for newer ones (fault 83)."""
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases[0])
+    watched = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert {each["package-ecosystem"] for each in watched} == {"pip", "docker", "github-actions"}
+    for each in watched:
+        assert (ROOT / each["directory"].lstrip("/")).is_dir()
 
 
 def test_image_is_complete_for_hatchling() -> None:

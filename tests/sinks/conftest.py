@@ -6,10 +6,15 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from moto.server import ThreadedMotoServer
 
+from tests.sinks.samples import serving_with
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +67,23 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     return answers
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A throwaway certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    """The authority's certificate as a file."""
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """Serves TLS on loopback with a certificate of the authority."""
+    return serving_with(authority.issue_cert("127.0.0.1"))

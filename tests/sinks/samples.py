@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ssl
 import traceback
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from poller.sinks.conformance import sample_event
 from poller.sinks.webhook import WebhookSettings, WebhookSink
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+
+    import trustme
 
     from poller.errors import DeliveryError
 
@@ -135,6 +137,13 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
         int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
     )
     return await reader.readexactly(length)
+
+
+def serving_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """Serve TLS with `certificate`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
 
 
 def webhook(url: str, **settings: Any) -> WebhookSink:

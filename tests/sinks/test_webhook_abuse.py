@@ -6,7 +6,6 @@ import asyncio
 import errno
 import gzip
 import socket
-import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from tests.sinks.samples import (
     raw_server,
     read_request,
     receiver,
+    serving_with,
     webhook,
 )
 
@@ -289,31 +289,10 @@ async def test_a_redirect_is_never_followed(status: int) -> None:
     assert elsewhere.requests == []
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A throwaway certificate authority."""
-    return trustme.CA()
-
-
-def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
-    """Serve TLS with `certificate`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """The authority's certificate as a file."""
-    file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    return file
-
-
 @in_loop
 async def test_a_receiver_of_the_operators_authority_is_trusted(authority: trustme.CA, ca_file: Path) -> None:
     """`ca_file` makes a private certificate good, for connections that are kept alive as well."""
-    tls = server_context(authority.issue_cert("127.0.0.1"))
+    tls = serving_with(authority.issue_cert("127.0.0.1"))
     async with receiver(tls=tls) as found, opened(webhook(found.url, ca_file=ca_file)) as sink:
         await sink.send([EVENT])
         await sink.send([EVENT])
@@ -335,7 +314,7 @@ async def test_no_wrong_certificate_is_accepted(authority: trustme.CA, ca_file: 
         (expired, {"ca_file": ca_file}, "certificate has expired"),
     ]
     for certificate, settings, says in cases:
-        async with receiver(tls=server_context(certificate)) as found:
+        async with receiver(tls=serving_with(certificate)) as found:
             error = await outcome(found.port, scheme="https", **settings)
             assert found.requests == []
         assert error.reason is DeliveryReason.TLS

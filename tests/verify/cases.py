@@ -10,7 +10,7 @@ import trustme
 ROLE = "arn:aws:iam::111111111111:role/bedrock-poller"
 WEBHOOK = {"webhook-secret": "whsec_c2VjcmV0IHRoYXQgaXMgbG9uZyBlbm91Z2g="}
 ALWAYS = frozenset({"Deployment", "Service"})
-USUAL = ALWAYS | {"ConfigMap", "PersistentVolumeClaim", "ServiceAccount"}
+USUAL = ALWAYS | {"ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"}
 _CERTIFICATE = trustme.CA().issue_cert("poller")
 _SECRETS = "/etc/bedrock-poller/secrets"
 _OPS = {
@@ -18,6 +18,20 @@ _OPS = {
     "url": "https://hooks.example.com/bedrock",
     "secret_file": f"{_SECRETS}/webhook-secret",
 }
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+_BY_HELM = {"app.kubernetes.io/managed-by": "Helm"}
+_VARIABLES = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: variables
+  labels: {app.kubernetes.io/managed-by: Helm}
+data:
+  A: {{ .Chart.Name }}
+"""
 _CONFIG = "targets: [{name: mine, regions: [eu-west-1]}]\n"
 
 
@@ -35,7 +49,7 @@ _POSTGRESQL: dict[str, Any] = {
     "replicaCount": 3,
     "postgresql": {
         "enabled": True,
-        "url": "postgresql://bedrock_poller@db.example.com:6432/bedrock_poller?sslmode=require",
+        "url": "postgresql://bedrock_poller@db.example.com:6432/bedrock_poller?sslmode=verify-full",
         "passwordSecret": {"name": "database", "key": "pass"},
     },
 }
@@ -43,6 +57,24 @@ _EVERYTHING: dict[str, Any] = {
     **_POSTGRESQL,
     "fullnameOverride": "watcher",
     "commonLabels": {"team": "ml"},
+    "commonAnnotations": {"owner": "ml@example.com"},
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["hooks.example.com"]}],
+    "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+    "dnsPolicy": "ClusterFirst",
+    "initContainers": [
+        {"name": "wait", "image": "busybox:1", "command": ["true"], "securityContext": _RESTRICTED}
+    ],
+    "extraContainers": [{"name": "proxy", "image": "proxy:1", "securityContext": _RESTRICTED}],
+    "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
+    "extraObjects": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "{{ .Release.Name }}-more", "labels": _BY_HELM},
+            "data": {"a": "b"},
+        },
+        _VARIABLES,
+    ],
     "image": {"repository": "registry.example.com/bedrock-poller", "digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "registry"}],
     "config": {
@@ -56,7 +88,7 @@ _EVERYTHING: dict[str, Any] = {
         {"secretName": "absent", "optional": True},
     ],
     "serviceAccount": {"name": "watcher-aws", "annotations": {"eks.amazonaws.com/role-arn": ROLE}},
-    "service": {"type": "LoadBalancer", "port": 80, "annotations": {"a": "b"}},
+    "service": {"type": "LoadBalancer", "port": 80, "labels": {"e": "f"}, "annotations": {"a": "b"}},
     "web": {"port": 8080},
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},

@@ -39,6 +39,7 @@ FILES = {
     "PersistentVolumeClaim": "pvc.yaml",
     "Deployment": "deployment.yaml",
     "Service": "service.yaml",
+    "NetworkPolicy": "networkpolicy.yaml",
 }
 _HEADER = "# Generated from deploy/helm by `make manifests`; change it with patches of kustomize, not here.\n"
 _OF_HELM = re.compile(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def container_of(deployment: Object) -> Object:
-    """The one container of a Deployment."""
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    """The container of a Deployment in which the program runs."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    (container,) = [each for each in containers if each["name"] == "bedrock-poller"]
     return dict(container)
 
 

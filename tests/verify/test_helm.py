@@ -19,7 +19,7 @@ from poller import __version__
 from poller.cli import run
 from tests.deploy.chart import CHART, COPIES
 from tests.verify.apiserver import VERSION, ApiServer, refusals
-from tests.verify.cases import CASES, ROLE, WEBHOOK
+from tests.verify.cases import CASES, ROLE
 from tests.verify.pod import beyond_restricted, container_of, enter
 from tests.verify.release import InstallError, Release, install
 
@@ -160,6 +160,12 @@ def test_network_policy() -> None:
     """The policy lets out what is needed, PostgreSQL's port too, and lets in who was named."""
     spec = _release("everything on").only("NetworkPolicy")["spec"]
     ports = [{port["port"] for port in rule.get("ports", [])} for rule in spec["egress"]]
+    usual = install(
+        {"config": {"sinks": {"ops": {"type": "webhook", "url": "http://hooks.example.com:8080/x"}}}}
+    )
+    allowed = usual.only("NetworkPolicy")["spec"]["egress"][1]["ports"]
+    assert {port["port"] for port in allowed} == {443, 8080}
+    assert install({"networkPolicy": {"enabled": False}}).of_kind("NetworkPolicy") == []
     assert ports == [{53}, {443, 8443, 6432}, {80}, set()]
     (ingress,) = spec["ingress"]
     assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}]
@@ -207,10 +213,49 @@ def test_spreading() -> None:
     assert given["labelSelector"] == {"matchLabels": {"c": "d"}}
 
 
-def test_secrets_in_the_configuration_get_a_warning() -> None:
-    """Who writes a secret into `config` is told that it becomes a ConfigMap, and where to put it."""
-    sink = {"type": "webhook", "url": "https://example.com", "secrets": [*WEBHOOK.values()]}
-    assert "config holds secrets" in install({"config": {"sinks": {"ops": sink}}}).notes
+def test_what_neighboring_charts_are_asked_for() -> None:
+    """Names, containers and hooks of the user's own reach the pod, annotations every object (fault 82)."""
+    values, release = CASES["everything on"].values, _release("everything on")
+    pod = _pod("everything on")
+    for key in ("hostAliases", "dnsConfig", "dnsPolicy", "initContainers"):
+        assert pod[key] == values[key]
+    assert pod["containers"][1:] == values["extraContainers"]
+    assert pod["containers"][0]["lifecycle"] == values["lifecycle"]
+    extra = {"watcher-more", "release-more", "variables"}
+    for each in release.objects:
+        if each["metadata"]["name"] not in extra and not each["metadata"]["name"].endswith("-more"):
+            assert each["metadata"]["annotations"]["owner"] == "ml@example.com", each["kind"]
+    service = release.only("Service")["metadata"]
+    assert (service["labels"]["e"], service["annotations"]["a"]) == ("f", "b")
+    assert {"A": "bedrock-poller"} in [each.get("data") for each in release.of_kind("ConfigMap")]
+
+
+def _webhook(**settings: Any) -> dict[str, Any]:
+    return {"config": {"sinks": {"ops": {"type": "webhook", "url": "https://example.com", **settings}}}}
+
+
+INLINE: dict[str, dict[str, Any]] = {
+    "config.sinks.ops.secrets": _webhook(secrets=["tiger"]),
+    "config.sinks.ops.headers.authorization": _webhook(headers={"authorization": "tiger", "x-team": "ml"}),
+    "config.sinks.ops.headers.X-Api-Key": _webhook(headers={"X-Api-Key": "tiger"}),
+    "config.sinks.ops.url": _webhook(url="https://a:tiger@example.com"),
+    "config.sinks.chat.api_token": {"config": {"sinks": {"chat": {"type": "chat", "api_token": "tiger"}}}},
+    "config.targets[0].external_id": {
+        "config": {"targets": [{"name": "a", "role_arn": ROLE, "external_id": "tiger"}]}
+    },
+}
+
+
+@pytest.mark.parametrize("where", INLINE)
+def test_a_secret_in_the_configuration_is_refused(where: str) -> None:
+    """It would be in a ConfigMap; the error names place and remedy, and not the secret (fault 80)."""
+    with pytest.raises(InstallError) as caught:
+        install(INLINE[where])
+    assert f"{where} is a secret, and config becomes a ConfigMap" in str(caught.value)
+    assert "secretFiles" in str(caught.value)
+    assert "tiger" not in str(caught.value)
+    files = _webhook(secret_file="/run/x", header_files={"authorization": "/run/y"}, headers={"x-team": "ml"})
+    assert install(files).objects
 
 
 def _config(**sections: Any) -> dict[str, Any]:
@@ -254,6 +299,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a password in the address": (
         {"postgresql": {"enabled": True, "url": "postgresql://a:tiger@b/c"}},
+        "postgresql.url holds a password",
+    ),
+    "a password among the parameters": (
+        {"postgresql": {"enabled": True, "url": "postgresql://a@b/c?sslmode=verify-full&password=tiger"}},
         "postgresql.url holds a password",
     ),
     "a port in the configuration": (

@@ -22,9 +22,12 @@ What no schema can say, all of it at once. Each message says what is wrong and w
 {{- $wrong = append $wrong "postgresql.url and config.store.url are both set: keep one of them" -}}
 {{- end -}}
 {{- range $name, $address := dict "postgresql.url" $values.postgresql.url "config.store.url" $url -}}
-{{- if regexMatch "^postgresql[^:]*://[^/@?]*:[^/@?]+@" $address -}}
+{{- if or (regexMatch "^postgresql[^:]*://[^/@?]*:[^/@?]+@" $address) (regexMatch "[?&]password=" $address) -}}
 {{- $wrong = append $wrong (printf "%s holds a password, which everybody who may see the pod could read: put it into a Secret, and name that in postgresql.passwordSecret.name" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- range include "bedrock-poller.inlineSecrets" . | fromYamlArray -}}
+{{- $wrong = append $wrong (printf "%s is a secret, and config becomes a ConfigMap: put it into a Secret, mount that with secretFiles, and name the file (%s); or put the whole configuration into a Secret, and name it in existingSecret" . "secret_file, header_files, url_file, external_id_file and the like") -}}
 {{- end -}}
 {{- if and $own (dig "web" "listen" "" ($values.config | default dict)) -}}
 {{- $wrong = append $wrong "config.web.listen has no effect in the pod: set web.host and web.port instead" -}}

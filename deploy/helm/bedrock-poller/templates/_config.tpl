@@ -56,6 +56,51 @@
 {{- toYaml $probe -}}
 {{- end -}}
 
+{{/* The ports that the addresses of the configured sinks name. */}}
+{{- define "bedrock-poller.sinkPorts" -}}
+{{- $ports := list -}}
+{{- if include "bedrock-poller.ownConfig" . -}}
+{{- range $sink := dig "sinks" (dict) (.Values.config | default dict) -}}
+{{- with get ($sink | default dict) "url" -}}
+{{- $authority := regexReplaceAll "^[a-z]+://([^@/?#]*@)?([^/?#]*).*$" . "${2}" -}}
+{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .)) -}}
+{{- $ports = append $ports (float64 $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | toYaml -}}
+{{- end -}}
+
+{{/* Where secrets stand in the configuration, which becomes a ConfigMap. */}}
+{{- define "bedrock-poller.inlineSecrets" -}}
+{{- $telling := "(?i)(secret|password|passwd|passphrase|token|api_?key|private_?key|credential|authorization|dsn|cookie)" -}}
+{{- $found := list -}}
+{{- if include "bedrock-poller.ownConfig" . -}}
+{{- range $name, $sink := dig "sinks" (dict) (.Values.config | default dict) -}}
+{{- range $key, $value := $sink | default dict -}}
+{{- $at := printf "config.sinks.%s.%s" $name $key -}}
+{{- if eq $key "headers" -}}
+{{- range $header := keys ($value | default dict) | sortAlpha -}}
+{{- if regexMatch (printf "%s|(?i)[-_]key$" $telling) $header -}}
+{{- $found = append $found (printf "%s.%s" $at $header) -}}
+{{- end -}}
+{{- end -}}
+{{- else if and (kindIs "string" $value) (regexMatch "://[^/@ ]*:[^/@ ]+@" $value) -}}
+{{- $found = append $found $at -}}
+{{- else if and $value (regexMatch $telling $key) (not (regexMatch "_files?$" $key)) -}}
+{{- $found = append $found $at -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $index, $target := dig "targets" (list) (.Values.config | default dict) -}}
+{{- if dig "external_id" "" $target -}}
+{{- $found = append $found (printf "config.targets[%d].external_id" $index) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toYaml -}}
+{{- end -}}
+
 {{/* The port of a postgresql:// address. */}}
 {{- define "bedrock-poller.postgresqlPort" -}}
 {{- $url := .Values.postgresql.url | default (include "bedrock-poller.configUrl" .) -}}

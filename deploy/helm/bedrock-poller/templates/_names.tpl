@@ -33,6 +33,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $fixed $own .Values.commonLabels | toYaml -}}
 {{- end -}}
 
+{{/* The annotations of an object: its own, and those of every object. */}}
+{{- define "bedrock-poller.annotations" -}}
+{{- with merge (dict) (index . 1 | default dict) (index . 0).Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "bedrock-poller.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -53,8 +61,7 @@ namespace: {{ . }}
 {{- end }}
 labels:
   {{- merge (include "bedrock-poller.labels" $root | fromYaml) $own.labels | toYaml | nindent 2 }}
-{{- with $own.annotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
+{{- with include "bedrock-poller.annotations" (list $root $own.annotations) }}
+{{ . }}
 {{- end }}
 {{- end -}}
