@@ -32,7 +32,6 @@ SCHEMA = "0004"
 
 _ATTEMPTS = 4
 _POOL_SIZE = 5
-_BORN = "bedrock_poller_born"
 _DEADLINE = "bedrock_poller_deadline"
 
 
@@ -110,8 +109,7 @@ class Database:
             # Its text may quote a part of the password.
             raise StoreError("the store's url cannot be used: its port is no number") from None
         self.engine = self._backend.engine
-        self._closed = 0
-        sa.event.listen(self.engine, "connect", self._note_birth)
+        self._closed = False
         sa.event.listen(self.engine, "checkin", self._close_late)
         self.path = self._backend.path
         self.insert: Any = self._backend.insert
@@ -282,16 +280,13 @@ class Database:
             self._backend.probe(connection)
 
     def close(self) -> None:
-        """Close every connection; one that a thread still uses is closed when it comes back."""
-        self._closed += 1
+        """Close every connection; one that a thread uses then or later is closed when it comes back."""
+        self._closed = True
         self.engine.dispose()
-
-    def _note_birth(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-        record.info[_BORN] = self._closed
 
     def _close_late(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
         # It would go to a pool that nobody closes any more.
-        if record.info.get(_BORN) != self._closed:
+        if self._closed:
             record.close()
 
     def _is_transient(self, error: BaseException | None) -> bool:

@@ -128,6 +128,16 @@ def test_a_connection_in_use_at_the_end_is_closed_when_it_comes_back(database: D
     assert database.revision() is not None
 
 
+def test_a_connection_that_is_made_after_the_end_does_not_stay(database: Database) -> None:
+    """A thread that was given up may ask once more, and nobody closes the pool a second time."""
+    database.close()
+    with database.read() as connection:
+        driver: Any = connection.connection.driver_connection
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    with pytest.raises((sqlite3.ProgrammingError, psycopg.OperationalError), match="closed"):
+        driver.execute("SELECT 1")
+
+
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     """Any exception rolls it back and comes out as it is."""
 
