@@ -44,6 +44,8 @@ CANARIES = {
     "sinks.webhook.secret_files": _key("three"),
     "sinks.webhook.headers": "CANARYheaderCANARY",
     "sinks.webhook.header_files": "CANARYheaderfileCANARY",
+    "sinks.webhook.proxy": "CANARYproxyCANARY",
+    "sinks.webhook.proxy_auth_file": "CANARYproxyfileCANARY",
     "web.tls.key_file": _CERTIFICATE.private_key_pem.bytes().decode().splitlines()[1],
     "web.auth.basic_auth_users": _HASH.format("CANARYone".ljust(30, "x")),
     "web.auth.basic_auth_users_file": _HASH.format("CANARYtwo".ljust(30, "x")),
@@ -137,6 +139,8 @@ def planted(folder: Path, receiver: str, **webhook: Any) -> dict[str, Any]:
             "more": {
                 "type": "webhook",
                 "url_file": file("sinks.webhook.url_file", receiver + "/{}"),
+                "proxy": receiver.replace("://", f"://corp:{CANARIES['sinks.webhook.proxy']}@"),
+                "proxy_auth_file": file("sinks.webhook.proxy_auth_file", "corp:{}"),
                 **webhook,
             },
         },
