@@ -49,7 +49,8 @@ def test_defaults_fit_the_schema() -> None:
     assert VALUES.keys() == SCHEMA["properties"].keys() - for_parents
     for name, node in SCHEMA["properties"].items():
         if "properties" in node and "additionalProperties" in node:
-            assert VALUES[name].keys() == node["properties"].keys() or name == "resources", name
+            passed_on = name in {"dnsConfig", "lifecycle", "resources"}
+            assert passed_on or VALUES[name].keys() == node["properties"].keys(), name
 
 
 def test_every_value_is_explained() -> None:
@@ -77,6 +78,39 @@ def test_values_on_the_page_fit_the_schema(block: Block) -> None:
 def test_mistakes_do_not_fit(values: dict[str, Any]) -> None:
     """Misspelt names and wrong types are refused, also in the configuration and in a sink."""
     assert _errors(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hostAliases": [{"ip": "10.0.0.5", "hostnames": ["hooks.example.com"]}]},
+        {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots"}]}},
+        {"initContainers": [{"name": "wait", "image": "wait:1"}]},
+        {"extraContainers": [{"name": "proxy", "image": "proxy:1"}]},
+        {"service": {"labels": {"a": "b"}, "annotations": {"c": "d"}}},
+        {"commonAnnotations": {"a": "b"}},
+        {"extraObjects": [{"apiVersion": "v1", "kind": "Secret"}, "apiVersion: v1"]},
+        {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_what_users_of_other_charts_ask_for(values: dict[str, Any]) -> None:
+    """What users of neighboring charts asked for is a value, which a template reads (fault 82)."""
+    assert _errors(values) == []
+    templates = "".join(path.read_text() for path in (chart.CHART / "templates").iterdir())
+    for name, value in values.items():
+        inner = value if name == "service" else {"": None}
+        for key in inner:
+            place = f".Values.{name}.{key}".rstrip(".")
+            assert place in templates or f"Values.{name} " in templates, place
+        assert _errors({name: 5})
+
+
+def test_network_policy_is_on() -> None:
+    """Unless the user says otherwise, the pods may reach names and HTTPS only, and are scraped (fault 82)."""
+    assert VALUES["networkPolicy"]["enabled"] is True
+    assert VALUES["networkPolicy"]["egress"]["ports"] == [443]
+    assert VALUES["networkPolicy"]["ingress"]["from"] == []
 
 
 def test_sinks_of_other_packages_fit() -> None:

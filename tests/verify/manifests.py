@@ -38,6 +38,7 @@ FILES = {
     "ServiceAccount": "serviceaccount.yaml",
     "PersistentVolumeClaim": "pvc.yaml",
     "Deployment": "deployment.yaml",
+    "NetworkPolicy": "networkpolicy.yaml",
     "Service": "service.yaml",
 }
 _HEADER = "# Generated from deploy/helm by `make manifests`; change it with patches of kustomize, not here.\n"

@@ -160,10 +160,110 @@ def test_network_policy() -> None:
     """The policy lets out what is needed, PostgreSQL's port too, and lets in who was named."""
     spec = _release("everything on").only("NetworkPolicy")["spec"]
     ports = [{port["port"] for port in rule.get("ports", [])} for rule in spec["egress"]]
-    assert ports == [{53}, {443, 8443, 6432}, {80}, set()]
+    assert ports == [{53, 5353}, {443, 8443, 6432}, {80}, set()]
     (ingress,) = spec["ingress"]
     assert ingress["ports"] == [{"port": "http", "protocol": "TCP"}]
     assert ingress["from"] == CASES["everything on"].values["networkPolicy"]["ingress"]["from"]
+    assert install({"networkPolicy": {"enabled": False}}).of_kind("NetworkPolicy") == []
+
+
+def _egress(values: dict[str, Any]) -> tuple[set[int], list[Any]]:
+    """The ports of any address, and the peers with all ports, that the policy lets out to."""
+    rules = install(values).only("NetworkPolicy")["spec"]["egress"]
+    anywhere = {port["port"] for rule in rules if "to" not in rule for port in rule["ports"]}
+    peers = [peer for rule in rules if "ports" not in rule for peer in rule["to"]]
+    return anywhere - {53, 5353}, peers
+
+
+@pytest.mark.parametrize(
+    ("address", "ports", "namespace"),
+    [
+        ("https://hooks.example.com/a", {443}, None),
+        ("https://hooks.example.com:8443/a?b=https", {443, 8443}, None),
+        ("http://hooks.example.com", {443, 80}, None),
+        ("http://10.0.0.5:9000/", {443, 9000}, None),
+        ("http://[fd00::1]:9000/", {443, 9000}, None),
+        ("https://receiver.tools.svc.cluster.local/a", {443}, "tools"),
+        ("https://receiver-0.receiver.tools.svc:9000/a", {443, 9000}, "tools"),
+        ("http://receiver.tools:9000", {443, 9000}, "tools"),
+        ("http://receiver/a", {443, 80}, ""),
+    ],
+)
+def test_receivers_are_reached(address: str, ports: set[int], namespace: str | None) -> None:
+    """The policy lets out to the port of every address in the configuration, and to the pods of a Service."""
+    sink = {"type": "webhook", "url": address}
+    selected: dict[str, Any] = {"podSelector": {}}
+    if namespace:
+        selected = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    expected = (ports, [] if namespace is None else [selected])
+    assert _egress({"config": {"sinks": {"ops": sink}}}) == expected
+    assert _egress({"extraEnv": [{"name": "HTTPS_PROXY", "value": address}]}) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("postgresql://a@db.example.com/b", {443, 5432}),
+        ("postgresql://a@db.example.com:6432/b?sslmode=require", {443, 6432}),
+        ("postgresql+psycopg://a@/b?host=db.example.com&port=6433", {443, 6433}),
+        ("postgresql://a@one.example.com:6432,two.example.com:6433/b", {443, 6432, 6433}),
+    ],
+)
+def test_databases_are_reached(url: str, ports: set[int]) -> None:
+    """The policy lets out to every port that the address of PostgreSQL names, wherever that stands."""
+    assert _egress({"postgresql": {"enabled": True, "url": url}}) == (ports, [])
+    assert _egress({"postgresql": {"enabled": True}, "config": {"store": {"url": url}}}) == (ports, [])
+
+
+def test_notes_tell_what_the_policy_lets_out() -> None:
+    """Who installs the chart reads which ports are open, and that an existing configuration is not read."""
+    notes = " ".join(_release("everything on").notes.split())
+    assert "TCP to ports 443, 8443, 6432 of any address" in notes
+    assert "cannot read" not in notes
+    assert "cannot read the addresses" in _release("a configuration in a Secret").notes
+
+
+def test_resolving_names() -> None:
+    """Hosts, resolver settings and where they come from are the pod's."""
+    values, pod = CASES["everything on"].values, _pod("everything on")
+    for key in ("dnsPolicy", "dnsConfig", "hostAliases"):
+        assert pod[key] == values[key]
+        assert key not in _pod("defaults")
+
+
+def test_other_containers() -> None:
+    """Other containers come before and beside the program's, which stays the first, with hooks of its own."""
+    values, pod = CASES["everything on"].values, _pod("everything on")
+    assert pod["initContainers"] == values["initContainers"]
+    assert pod["containers"][1:] == values["extraContainers"]
+    assert container_of(_deployment("everything on"))["lifecycle"] == values["lifecycle"]
+
+
+def test_labels_and_annotations() -> None:
+    """Common ones are on every object of the chart, and yield to those of an object."""
+    release = _release("everything on")
+    extra = {"watcher-of-bedrock-poller", "prod-text"}
+    objects = [each for each in release.objects if each["metadata"]["name"] not in extra]
+    assert len(objects) == len(release.objects) - len(extra)
+    for each in objects:
+        own = "b" if each["kind"] == "Service" else "common"
+        assert each["metadata"]["annotations"]["a"] == own, each["kind"]
+        assert each["metadata"]["annotations"]["example.com/owner"] == "ml", each["kind"]
+        assert each["metadata"]["labels"]["team"] == "ml", each["kind"]
+    claim = install({"commonAnnotations": {"a": "b"}}).only("PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"a": "b", "helm.sh/resource-policy": "keep"}
+    service = release.only("Service")["metadata"]
+    assert service["labels"]["scraped"] == "yes"
+    clash = install({"service": {"labels": {"app.kubernetes.io/name": "other"}}}).only("Service")["metadata"]
+    assert clash["labels"]["app.kubernetes.io/name"] == "bedrock-poller"
+
+
+def test_extra_objects_are_templates() -> None:
+    """Further objects, written as mappings or as text, are templates with the names of the release."""
+    release = _release("everything on")
+    named = {(each["kind"], each["metadata"]["name"]): each for each in release.objects}
+    assert named["ConfigMap", "watcher-of-bedrock-poller"]["data"] == {"port": "8080"}
+    assert ("Secret", "prod-text") in named
 
 
 def test_monitoring() -> None:
@@ -235,6 +335,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a duration without unit": (_config(poll={"interval": 30}), "'/config/poll/interval': got number"),
     "two replicas on SQLite": ({"replicaCount": 2}, "SQLite takes one replica only: set replicaCount to 1"),
+    "no resolver": ({"dnsPolicy": "None"}, "dnsPolicy is None, but dnsConfig has no nameservers"),
+    "a second program": (
+        {"extraContainers": [{"name": "bedrock-poller", "image": "x"}]},
+        "extraContainers has a container called bedrock-poller",
+    ),
+    "a container without an image": (
+        {"initContainers": [{"name": "wait"}]},
+        "'/initContainers/0': missing property 'image'",
+    ),
+    "an alias without a name": ({"hostAliases": [{"ip": "10.0.0.5"}]}, "missing property 'hostnames'"),
     "two configurations": (
         {"existingConfigMap": "a", "existingSecret": "b"},
         "existingConfigMap and existingSecret are both set",

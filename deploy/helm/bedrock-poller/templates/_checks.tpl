@@ -36,6 +36,16 @@ What no schema can say, all of it at once. Each message says what is wrong and w
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq ($values.dnsPolicy | default "") "None") (not (dig "nameservers" "" ($values.dnsConfig | default dict))) -}}
+{{- $wrong = append $wrong "dnsPolicy is None, but dnsConfig has no nameservers: set dnsConfig.nameservers, or another dnsPolicy" -}}
+{{- end -}}
+{{- range $key := list "initContainers" "extraContainers" -}}
+{{- range get $values $key -}}
+{{- if eq .name "bedrock-poller" -}}
+{{- $wrong = append $wrong (printf "%s has a container called bedrock-poller, which is the program's own name: rename it" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $enough := add (include "bedrock-poller.graceSeconds" .) 10 -}}
 {{- if lt (include "bedrock-poller.terminationGracePeriodSeconds" . | int) (int $enough) -}}
 {{- $wrong = append $wrong (printf "terminationGracePeriodSeconds is %d, but shutdown.grace asks for %d at least: raise it, or leave it out" (int $values.terminationGracePeriodSeconds) $enough) -}}

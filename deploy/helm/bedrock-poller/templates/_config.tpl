@@ -55,10 +55,3 @@
 {{- end -}}
 {{- toYaml $probe -}}
 {{- end -}}
-
-{{/* The port of a postgresql:// address. */}}
-{{- define "bedrock-poller.postgresqlPort" -}}
-{{- $url := .Values.postgresql.url | default (include "bedrock-poller.configUrl" .) -}}
-{{- $authority := regexReplaceAll "^[a-z+]+://([^@/?]*@)?([^/?]*).*$" $url "${2}" -}}
-{{- regexFind ":[0-9]+$" $authority | trimPrefix ":" | default "5432" -}}
-{{- end -}}

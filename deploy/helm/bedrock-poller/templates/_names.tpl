@@ -33,6 +33,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $fixed $own .Values.commonLabels | toYaml -}}
 {{- end -}}
 
+{{/* The annotations of an object: its own go before commonAnnotations. */}}
+{{- define "bedrock-poller.annotations" -}}
+{{- $common := (index . 0).Values.commonAnnotations | default dict -}}
+{{- with merge (dict) (index . 1 | default dict) $common -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
 {{- define "bedrock-poller.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
@@ -53,8 +62,7 @@ namespace: {{ . }}
 {{- end }}
 labels:
   {{- merge (include "bedrock-poller.labels" $root | fromYaml) $own.labels | toYaml | nindent 2 }}
-{{- with $own.annotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
+{{- with include "bedrock-poller.annotations" (list $root $own.annotations) }}
+{{ . }}
 {{- end }}
 {{- end -}}
