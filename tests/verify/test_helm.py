@@ -19,7 +19,7 @@ from poller import __version__
 from poller.cli import run
 from tests.deploy.chart import CHART, COPIES
 from tests.verify.apiserver import VERSION, ApiServer, refusals
-from tests.verify.cases import CASES, ROLE, WEBHOOK
+from tests.verify.cases import CASES, ROLE
 from tests.verify.pod import beyond_restricted, container_of, enter
 from tests.verify.release import InstallError, Release, install
 
@@ -307,14 +307,134 @@ def test_spreading() -> None:
     assert given["labelSelector"] == {"matchLabels": {"c": "d"}}
 
 
-def test_secrets_in_the_configuration_get_a_warning() -> None:
-    """Who writes a secret into `config` is told that it becomes a ConfigMap, and where to put it."""
-    sink = {"type": "webhook", "url": "https://example.com", "secrets": [*WEBHOOK.values()]}
-    assert "config holds secrets" in install({"config": {"sinks": {"ops": sink}}}).notes
-
-
 def _config(**sections: Any) -> dict[str, Any]:
     return {"config": sections}
+
+
+def _of_a_sink(**settings: Any) -> dict[str, Any]:
+    return _config(sinks={"ops": {"type": "webhook", "url": "https://hooks.example.com/a", **settings}})
+
+
+SECRETS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "signing secrets": (
+        _of_a_sink(secrets=["whsec_tiger"]),
+        "config.sinks.ops.secrets",
+        "its file in secret_file",
+    ),
+    "an authorization": (
+        _of_a_sink(headers={"Authorization": "Bearer tiger"}),
+        "config.sinks.ops.headers.Authorization",
+        "its file in header_files",
+    ),
+    "a key in a header": (
+        _of_a_sink(headers={"x-api-key": "tiger"}),
+        "config.sinks.ops.headers.x-api-key",
+        "its file in header_files",
+    ),
+    "a password in an address": (
+        _of_a_sink(url="https://ops:tiger@hooks.example.com/"),
+        "config.sinks.ops.url",
+        "its file in url_file",
+    ),
+    "a token in an address": (
+        _of_a_sink(url="https://hooks.example.com/?access_token=tiger"),
+        "config.sinks.ops.url",
+        "its file in url_file",
+    ),
+    "an external ID": (
+        _config(targets=[{"name": "one", "external_id": "tiger"}]),
+        "config.targets[0].external_id",
+        "its file in external_id_file",
+    ),
+    "a user of the web server": (
+        _config(web={"auth": {"basic_auth_users": {"a": "$2b$10$tiger"}}}),
+        "config.web.auth.basic_auth_users",
+        "its file in basic_auth_users_file",
+    ),
+    "a password for the database": (
+        {"postgresql": {"enabled": True}, **_config(store={"url": "postgresql://a:tiger@b/c"})},
+        "config.store.url",
+        "postgresql.passwordSecret.name",
+    ),
+    "a password as a parameter": (
+        {"postgresql": {"enabled": True}, **_config(store={"url": "postgresql://a@b/c?password=tiger"})},
+        "config.store.url",
+        "postgresql.passwordSecret.name",
+    ),
+    "a secret of an unknown sink": (
+        _config(sinks={"chat": {"type": "chat", "room": {"bot_token": "tiger"}}}),
+        "config.sinks.chat.room.bot_token",
+        "existingSecret",
+    ),
+    "an address of an unknown sink": (
+        _config(sinks={"chat": {"type": "chat", "servers": ["chat://bot:tiger@example.com"]}}),
+        "config.sinks.chat.servers[0]",
+        "existingSecret",
+    ),
+    "a parameter of postgresql.url": (
+        {"postgresql": {"enabled": True, "url": "postgresql://a@b/c?sslmode=require&password=tiger"}},
+        "postgresql.url",
+        "postgresql.passwordSecret.name",
+    ),
+    "a user of postgresql.url": (
+        {"postgresql": {"enabled": True, "url": "postgresql://a:ti/ger@b/c"}},
+        "postgresql.url",
+        "postgresql.passwordSecret.name",
+    ),
+    "a variable called like a secret": (
+        {"extraEnv": [{"name": "BEDROCK_POLLER_TARGETS__0__EXTERNAL_ID", "value": "tiger"}]},
+        "BEDROCK_POLLER_TARGETS__0__EXTERNAL_ID",
+        "valueFrom.secretKeyRef",
+    ),
+    "a password in a variable": (
+        {"extraEnv": [{"name": "HTTPS_PROXY", "value": "http://a:tiger@proxy:3128"}]},
+        "HTTPS_PROXY",
+        "valueFrom.secretKeyRef",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secrets_in_plain_values_are_refused(name: str) -> None:
+    """A secret that a ConfigMap or the pod would show is refused with its place and remedy, unseen."""
+    values, place, remedy = SECRETS[name]
+    with pytest.raises(InstallError) as caught:
+        install(values)
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
+    assert len(lines) == 1
+    assert place in lines[0]
+    assert remedy in lines[0]
+    assert "tiger" not in str(caught.value)
+    assert "ti/ger" not in str(caught.value)
+    assert caught.value.left == []
+
+
+def test_what_is_no_secret_is_let_through() -> None:
+    """Files of secrets, plain headers, references to variables and another's settings are not refused."""
+    sinks = {
+        "ops": {
+            "type": "webhook",
+            "url": "https://hooks.example.com/a?team=ml",
+            "secret_file": "/etc/secret",
+            "headers": {"x-team": "platform"},
+        },
+        "chat": {
+            "type": "chat",
+            "token_file": "/etc/token",
+            "max_tokens": 5,
+            "server": "chat://bot@example.com",
+        },
+    }
+    variables = [
+        {"name": "DB", "value": "postgresql://a:$(DB_PASSWORD)@b/c"},
+        {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/token"},
+        {"name": "API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}},
+    ]
+    database = "postgresql://a@b:6432/c?sslmode=verify-full&passfile=/x&sslkey=/y"
+    install(
+        {"config": {"sinks": sinks}, "extraEnv": variables, "postgresql": {"enabled": True, "url": database}}
+    )
+    install({**_of_a_sink(secrets=["whsec_tiger"]), "existingSecret": "mine"})
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -21,9 +21,9 @@ What no schema can say, all of it at once. Each message says what is wrong and w
 {{- if and $values.postgresql.enabled $values.postgresql.url $url -}}
 {{- $wrong = append $wrong "postgresql.url and config.store.url are both set: keep one of them" -}}
 {{- end -}}
-{{- range $name, $address := dict "postgresql.url" $values.postgresql.url "config.store.url" $url -}}
-{{- if regexMatch "^postgresql[^:]*://[^/@?]*:[^/@?]+@" $address -}}
-{{- $wrong = append $wrong (printf "%s holds a password, which everybody who may see the pod could read: put it into a Secret, and name that in postgresql.passwordSecret.name" $name) -}}
+{{- range splitList "\n" (include "bedrock-poller.secretsInValues" .) -}}
+{{- with trim . -}}
+{{- $wrong = append $wrong . -}}
 {{- end -}}
 {{- end -}}
 {{- if and $own (dig "web" "listen" "" ($values.config | default dict)) -}}
