@@ -48,6 +48,24 @@ def test_only_what_is_locked_is_installed() -> None:
         assert "--require-hashes -r requirements/" in arguments or "--no-deps --no-index" in arguments
 
 
+def test_base_image_is_pinned() -> None:
+    """Every stage starts from the same image, named by its digest, which no tag can move (fault 83)."""
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(bases) == 3
+    (base,) = set(bases)
+    name, _, digest = base.partition("@")
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    assert f'org.opencontainers.image.base.name="{name}"' in DOCKERFILE
+
+
+def test_wheel_is_built_apart() -> None:
+    """The stage that builds the wheel has the locked build tools, and nothing else (fault 83)."""
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    (building,) = [stage for stage in stages if "pip wheel" in stage]
+    assert re.findall(r"requirements/\w+\.txt", building) == ["requirements/build.txt"] * 2
+    assert "requirements/build.txt" not in "".join(stage for stage in stages if stage != building)
+
+
 def test_image_says_what_it_is() -> None:
     """The image has the labels of the Open Container Initiative, and its version is the program's."""
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', DOCKERFILE))
