@@ -1,34 +1,46 @@
-# Two stages: the first builds a virtual environment from the locked requirements, the second runs it. The base
-# image is pinned by its digest, which Dependabot keeps up to date.
+# Three stages: the first builds the wheel, the second a virtual environment with it and the locked requirements,
+# the third runs that. Each starts from the same image, named by its digest, because a tag can be moved.
 #
 #   docker build --tag bedrock-poller:0.1.0 .
 #   docker run --rm --read-only --tmpfs /tmp -e AWS_REGION=us-east-1 -v state:/var/lib/bedrock-poller bedrock-poller:0.1.0
 
-FROM python:3.13-slim-bookworm@sha256:01f42367a0a94ad4bc17111776fd66e3500c1d87c15bbd6055b7371d39c124fb AS build
+FROM python:3.13-slim-bookworm@sha256:ed86c82274b3c69b52fb5820f358f0bd7df0b603332063cb5c6e32bd220c3e6e AS wheel
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 
 WORKDIR /src
 
-# The tools that build stay in an environment of their own, so that neither they nor pip reach the image.
+# Nothing but the locked build tools takes part in building the wheel.
+COPY requirements/build.txt requirements/
+RUN python -m venv /tools && \
+    /tools/bin/pip install --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY poller poller
+RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+
+
+FROM python:3.13-slim-bookworm@sha256:ed86c82274b3c69b52fb5820f358f0bd7df0b603332063cb5c6e32bd220c3e6e AS environment
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+
+WORKDIR /src
+
+# pip stays in an environment of its own, so that it does not reach the image.
 RUN python -m venv /tools && \
     python -m venv --without-pip /opt/bedrock-poller
 
 # The dependencies first: they change less often than the program, and then come from the cache. Without
 # requirements/postgres.txt, in both lines and in .dockerignore, the image knows SQLite only.
-COPY requirements/build.txt requirements/runtime.txt requirements/postgres.txt requirements/
-RUN /tools/bin/pip install --require-hashes -r requirements/build.txt && \
-    /tools/bin/pip --python /opt/bedrock-poller/bin/python install --require-hashes \
+COPY requirements/runtime.txt requirements/postgres.txt requirements/
+RUN /tools/bin/pip --python /opt/bedrock-poller/bin/python install --require-hashes \
     -r requirements/runtime.txt -r requirements/postgres.txt
-
-COPY pyproject.toml README.md LICENSE ./
-COPY poller poller
-RUN /tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . && \
-    /tools/bin/pip --python /opt/bedrock-poller/bin/python install --no-deps --no-index /wheels/*.whl
+COPY --from=wheel /wheels /wheels
+RUN /tools/bin/pip --python /opt/bedrock-poller/bin/python install --no-deps --no-index /wheels/*.whl
 
 
-FROM python:3.13-slim-bookworm@sha256:01f42367a0a94ad4bc17111776fd66e3500c1d87c15bbd6055b7371d39c124fb
+FROM python:3.13-slim-bookworm@sha256:ed86c82274b3c69b52fb5820f358f0bd7df0b603332063cb5c6e32bd220c3e6e
 
 # The base image brings its own pip, and no compiled modules, without which every start takes a second longer. The
 # user has a fixed number, so that Kubernetes can check that it is not root, and volumes can be given to it.
@@ -38,7 +50,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/ensurepip /usr/local/lib
     --home-dir /var/lib/bedrock-poller --create-home bedrock-poller && \
     chmod 0700 /var/lib/bedrock-poller
 
-COPY --from=build /opt/bedrock-poller /opt/bedrock-poller
+COPY --from=environment /opt/bedrock-poller /opt/bedrock-poller
 
 # The database goes where STATE_DIRECTORY says. A container listens on all of its addresses, or nobody could
 # reach it; this variable goes before `web.listen` in a configuration file.

@@ -91,17 +91,25 @@ check: $(VENV)/.dev ## lint, types, import layers
 audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licences
 	@$(BIN)/python tests/audit.py
 
-# An environment of its own: what audits the dependencies is none of them.
-$(VENV)-audit/.audit: requirements/audit.txt | $(BIN)/python
-	@$(PYTHON) -m venv $(VENV)-audit
-	@$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
+# In an environment of its own, because pip-audit brings a pip and other packages that nothing else needs.
+$(VENV)/.audit: requirements/audit.txt | $(BIN)/python
+	@echo "installing the locked pip-audit"
+	@$(PYTHON) -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
 	@touch $@
 
-.PHONY: advisories
-advisories: $(VENV)-audit/.audit ## look the locked dependencies up in OSV, which needs the network
-	@for lock in runtime postgres build; do \
-		$(VENV)-audit/bin/pip-audit --vulnerability-service osv --require-hashes --disable-pip \
-			--requirement requirements/$$lock.txt || exit 1; done
+.PHONY: vulnerabilities
+vulnerabilities: $(VENV)/.audit ## look up known vulnerabilities of what is shipped and builds it; needs a network
+	@$(VENV)/audit/bin/pip-audit --strict --progress-spinner off --vulnerability-service osv --disable-pip --require-hashes \
+		-r requirements/runtime.txt -r requirements/postgres.txt -r requirements/build.txt
+
+# With nothing but the locked build tools, and nothing of the caller's: what tests need takes no part in a release.
+.PHONY: dist
+dist: ## build the wheel and the sdist in an environment of their own
+	@rm -rf build dist
+	@$(PYTHON) -m venv build/environment
+	@build/environment/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/build.txt
+	@build/environment/bin/python -I -m hatchling build
 
 .PHONY: sbom
 sbom: $(VENV)/.verify ## the software bill of materials in CycloneDX (SBOM_ARGS="--output sbom.json")
@@ -162,12 +170,12 @@ lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
 	printf 'psycopg[binary]>=3.3,<4\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url -c requirements/runtime.txt - -o requirements/postgres.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-		-c requirements/runtime.txt -c requirements/postgres.txt pyproject.toml --extra postgres --group dev -o requirements/dev.txt
+		-c requirements/runtime.txt -c requirements/postgres.txt pyproject.toml --extra postgres --group dev --no-strip-extras -o requirements/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		-c requirements/dev.txt --group verify -o requirements/verify.txt
-	printf 'pip-audit>=2.10,<3\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url - -o requirements/audit.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--group audit -o requirements/audit.txt
 
 .PHONY: clean
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) $(VENV)-audit .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -29,8 +29,8 @@ LOCKS = (
     "requirements/build.txt",
     "requirements/dev.txt",
 )
-CHECKERS = "requirements/verify.txt"
-"""Installed only where deploy/ is checked, so its entries are read and not compared."""
+CHECKERS = ("requirements/verify.txt", "requirements/audit.txt")
+"""Installed only where deploy/ or vulnerabilities are checked, so their entries are read and not compared."""
 ALLOWED = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PSF-2.0"})
 """Licences, by their SPDX names, that ask for no more than their own text to be passed on."""
 OF_EXTRAS = ALLOWED | {"LGPL-3.0-only"}
@@ -240,13 +240,16 @@ def audit() -> tuple[list[str], list[str]]:
     for name in LOCKS:
         locked[name], wrong = read_lock(name, (ROOT / name).read_text())
         problems += wrong
-    checkers, wrong = read_lock(CHECKERS, (ROOT / CHECKERS).read_text())
-    problems += wrong
+    pinned = []
+    for name in CHECKERS:
+        checkers, wrong = read_lock(name, (ROOT / name).read_text())
+        problems += wrong
+        pinned.append(f"{name}: {len(checkers)} requirements are pinned")
     runtime, extra = locked[LOCKS[0]], locked[LOCKS[1]]
     beside = [each for each in extra if each.name not in {one.name for one in runtime}]
     reports = [
         check_locks(locked, installed),
-        ([f"{CHECKERS}: {len(checkers)} requirements are pinned"], []),
+        (pinned, []),
         check_files(),
         check_licences(runtime, installed),
         check_licences(beside, installed, OF_EXTRAS),
@@ -262,7 +265,7 @@ def main() -> int:
     sys.stdout.writelines(f"audit: {line}\n" for line in fine)
     sys.stdout.write(
         "audit: known vulnerabilities were NOT looked up: that takes an advisory database on the network\n"
-        "audit: where there is a network, run: make advisories\n"
+        "audit: where there is a network, run: make vulnerabilities\n"
     )
     sys.stderr.writelines(f"audit: wrong: {line}\n" for line in problems)
     return 1 if problems else 0

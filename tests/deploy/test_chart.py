@@ -35,6 +35,86 @@ def test_schema_is_current() -> None:
     assert chart.VALUES_SCHEMA.read_text() == chart.values_schema()
 
 
+def test_secrets_are_current() -> None:
+    """The chart knows secrets by the program's schema; `make manifests` writes that down (fault 80)."""
+    assert chart.SECRETS.read_text() == chart.secrets()
+
+
+def test_every_secret_setting_is_known() -> None:
+    """Every setting that the program's schema marks as a secret is one to the chart (fault 80)."""
+    known = yaml.safe_load(chart.SECRETS.read_text())
+    assert known["settings"]["external_id"] == {"rule": "always", "file": "external_id_file"}
+    assert known["settings"]["url"]["rule"] == "address"
+    assert known["sinks"]["webhook"]["headers"] == {"rule": "named", "file": "header_files"}
+    marked = {name for settings in (known["settings"], *known["sinks"].values()) for name in settings}
+    schema = json.loads((chart.ROOT / "config" / "schema.json").read_text())
+    for name, definition in schema["$defs"].items():
+        for setting, node in definition.get("properties", {}).items():
+            # A reference to other settings stands in their definition.
+            if '"format": "password"' in json.dumps(node):
+                assert setting in marked, f"{name}.{setting}"
+
+
+def _is_secret_address(text: str) -> bool:
+    return any(re.search(pattern, text) for pattern in chart.SECRET_ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://user:tiger@db.example.com/poller",
+        "postgresql+psycopg://user:tiger@db.example.com/poller",
+        "postgresql://user:ti/g?er@db.example.com/poller",
+        "postgresql://:tiger@/poller",
+        "postgresql://user@db.example.com/poller?password=tiger",
+        "postgresql://user@db.example.com/poller?sslmode=require&password=tiger",
+        "postgresql://user@db.example.com/poller?sslpassword=tiger",
+        "postgresql://user@db.example.com/poller?pass%77ord=tiger",
+        "https://user:tiger@hooks.example.com/",
+        "https://tiger@hooks.example.com/",
+        "https://hooks.example.com/a?token=tiger",
+        "https://hooks.example.com/a?x=1&api-key=1&apiKey=tiger",
+        "https://hooks.example.com/a?sv=1&sig=tiger",
+        "nats://user:tiger@broker.example.com:4222",
+        "HTTP://USER:TIGER@PROXY:3128",
+    ],
+)
+def test_addresses_with_a_secret_are_recognized(address: str) -> None:
+    """A password or token in an address is recognized, wherever it stands in it (fault 80)."""
+    assert _is_secret_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://user@db.example.com:6432/poller?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql://user@one.example.com:6432,two.example.com:6432/poller",
+        "postgresql://user@/poller?host=/run/postgresql&passfile=/etc/passfile&options=-csearch_path%3Dx",
+        "sqlite:////var/lib/bedrock-poller/poller.db",
+        "https://hooks.example.com:8443/a/b@c?team=ml&x=a@b",
+        "https://hooks.example.com/a?filter%5Bteam%5D=ml",
+        "http://[fd00::1]:9000/",
+        "arn:aws:sns:eu-west-1:111111111111:bedrock-jobs",
+    ],
+)
+def test_other_addresses_are_let_through(address: str) -> None:
+    """An address without a password is not taken for one that has it (fault 80)."""
+    assert not _is_secret_address(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((each, True) for each in ("secret", "secrets", "password", "token", "Authorization", "X-Api-Key")),
+        *((each, True) for each in ("botToken", "DB_PASSWORD", "Cookie", "x-amz-security-token")),
+        *((each, False) for each in ("secret_file", "token_file", "x-team", "room", "AWS_REGION")),
+    ],
+)
+def test_names_of_secrets_are_recognized(name: str, secret: bool) -> None:
+    """What is called like a secret is taken for one, but not the setting that names its file (fault 80)."""
+    assert bool(re.search(chart.SECRET_NAMES, name)) is secret
+
+
 def test_version_is_that_of_the_program() -> None:
     """Chart and image have the version of the program."""
     about = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())
@@ -49,7 +129,8 @@ def test_defaults_fit_the_schema() -> None:
     assert VALUES.keys() == SCHEMA["properties"].keys() - for_parents
     for name, node in SCHEMA["properties"].items():
         if "properties" in node and "additionalProperties" in node:
-            assert VALUES[name].keys() == node["properties"].keys() or name == "resources", name
+            passed_on = name in {"dnsConfig", "lifecycle", "resources"}
+            assert passed_on or VALUES[name].keys() == node["properties"].keys(), name
 
 
 def test_every_value_is_explained() -> None:
@@ -77,6 +158,39 @@ def test_values_on_the_page_fit_the_schema(block: Block) -> None:
 def test_mistakes_do_not_fit(values: dict[str, Any]) -> None:
     """Misspelt names and wrong types are refused, also in the configuration and in a sink."""
     assert _errors(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hostAliases": [{"ip": "10.0.0.5", "hostnames": ["hooks.example.com"]}]},
+        {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots"}]}},
+        {"initContainers": [{"name": "wait", "image": "wait:1"}]},
+        {"extraContainers": [{"name": "proxy", "image": "proxy:1"}]},
+        {"service": {"labels": {"a": "b"}, "annotations": {"c": "d"}}},
+        {"commonAnnotations": {"a": "b"}},
+        {"extraObjects": [{"apiVersion": "v1", "kind": "Secret"}, "apiVersion: v1"]},
+        {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}}},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_what_users_of_other_charts_ask_for(values: dict[str, Any]) -> None:
+    """What users of neighboring charts asked for is a value, which a template reads (fault 82)."""
+    assert _errors(values) == []
+    templates = "".join(path.read_text() for path in (chart.CHART / "templates").iterdir())
+    for name, value in values.items():
+        inner = value if name == "service" else {"": None}
+        for key in inner:
+            place = f".Values.{name}.{key}".rstrip(".")
+            assert place in templates or f"Values.{name} " in templates, place
+        assert _errors({name: 5})
+
+
+def test_network_policy_is_on() -> None:
+    """Unless the user says otherwise, the pods may reach names and HTTPS only, and are scraped (fault 82)."""
+    assert VALUES["networkPolicy"]["enabled"] is True
+    assert VALUES["networkPolicy"]["egress"]["ports"] == [443]
+    assert VALUES["networkPolicy"]["ingress"]["from"] == []
 
 
 def test_sinks_of_other_packages_fit() -> None:

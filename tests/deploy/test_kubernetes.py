@@ -93,6 +93,25 @@ def test_selectors_match_labels() -> None:
     assert MANIFESTS["Service"]["spec"]["selector"].items() <= labels.items()
 
 
+def test_network_policy_lets_it_work() -> None:
+    """The policy is for these pods, lets scrapes in, and names, HTTPS and Pod Identity out (fault 82)."""
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    labels = DEPLOYMENT["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"] == [{"ports": [{"port": CONTAINER["ports"][0]["name"], "protocol": "TCP"}]}]
+    anywhere = [rule["ports"] for rule in policy["egress"] if "to" not in rule]
+    assert {(each["port"], each["protocol"]) for ports in anywhere for each in ports} == {
+        (53, "UDP"),
+        (53, "TCP"),
+        (5353, "UDP"),
+        (5353, "TCP"),
+        (443, "TCP"),
+    }
+    (agent,) = [rule for rule in policy["egress"] if "to" in rule]
+    assert {"ipBlock": {"cidr": "169.254.170.23/32"}} in agent["to"]
+
+
 def test_references_resolve() -> None:
     """The pod's service account, volumes and claims are those of the other manifests."""
     volumes = {volume["name"]: volume for volume in POD["volumes"]}

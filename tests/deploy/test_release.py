@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from poller import __version__
 
@@ -138,8 +139,73 @@ def test_workflows_use_targets_that_exist() -> None:
     for _, step in STEPS:
         if step.get("run", "").startswith("make "):
             named |= {word for word in shlex.split(step["run"])[1:] if "=" not in word}
-    assert named >= {"check", "audit", "test", "test-long", "sbom"}
+    assert named >= {"check", "audit", "vulnerabilities", "test", "test-long", "sbom", "dist"}
     assert named <= targets
+
+
+def test_a_release_is_built_apart() -> None:
+    """The wheel is built by locked tools on a machine and in an environment without any others (fault 83)."""
+    build = WORKFLOWS["release.yml"]["jobs"]["build"]
+    assert [step["run"] for step in build["steps"] if "make" in step.get("run", "")] == [
+        "make dist PYTHON=python"
+    ]
+    recipe = re.search(r"^dist:.*\n((?:\t.+\n)+)", MAKEFILE, re.MULTILINE)
+    assert recipe
+    removes, makes, installs, builds = [line.strip("\t@") for line in recipe[1].splitlines()]
+    assert removes == "rm -rf build dist"
+    assert makes == "$(PYTHON) -m venv build/environment"
+    assert installs.startswith("build/environment/bin/python -m pip ")
+    assert installs.endswith(" install --require-hashes -r requirements/build.txt")
+    assert builds == "build/environment/bin/python -I -m hatchling build"
+
+
+def test_a_release_is_attested() -> None:
+    """What is published was attested before, provenance and bill of materials, by nothing else (fault 83)."""
+    jobs = WORKFLOWS["release.yml"]["jobs"]
+    steps = {step["uses"].partition("@")[0]: step["with"] for step in jobs["attest"]["steps"]}
+    for action in ("actions/attest-build-provenance", "actions/attest-sbom"):
+        assert steps[action]["subject-path"] == "dist/*"
+    assert jobs["attest"]["needs"] == "build"
+    assert jobs["publish"]["needs"] == "attest"
+    assert jobs["announce"]["needs"] == "publish"
+    assert "gh attestation verify" in (ROOT / "docs/install.md").read_text()
+
+
+def test_known_vulnerabilities_are_looked_up() -> None:
+    """For each change, each day and each release, in all that is shipped and in what builds it (fault 83)."""
+    flow = WORKFLOWS["vulnerabilities.yml"]
+    # YAML takes `on` for true.
+    assert flow[True].keys() == {"push", "pull_request", "schedule"}
+    runs = [step.get("run", "") for step in WORKFLOWS["release.yml"]["jobs"]["test"]["steps"]]
+    assert any(run.startswith("make ") and " vulnerabilities " in run for run in runs)
+    recipe = re.search(r"^vulnerabilities:.*\n((?:\t.+\n)+)", MAKEFILE, re.MULTILINE)
+    assert recipe
+    assert "--strict" in recipe[1]
+    assert set(re.findall(r"-r (\S+)", recipe[1])) == {
+        f"requirements/{name}.txt" for name in ("runtime", "postgres", "build")
+    }
+
+
+def test_newer_versions_are_proposed() -> None:
+    """Dependabot watches packages, the base image and actions, and waits a week with each (fault 83)."""
+    config = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())
+    assert config["version"] == 2
+    updates = {each["package-ecosystem"]: each for each in config["updates"]}
+    assert updates.keys() == {"pip", "docker", "github-actions"}
+    for each in updates.values():
+        assert each["schedule"] == {"interval": "weekly"}
+        assert each["cooldown"] == {"default-days": 7}
+        for folder in each.get("directories", [each.get("directory")]):
+            assert (ROOT / folder.strip("/")).is_dir()
+
+
+def test_no_old_client_is_allowed() -> None:
+    """The HTTP client is one without the vulnerabilities that are known of older ones (fault 83)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (client,) = [each for each in project["dependencies"] if each.startswith("aiohttp")]
+    assert "3.14.0" not in Requirement(client).specifier
+    assert "3.14.2" not in Requirement(client).specifier
+    assert "3.14.3" in Requirement(client).specifier
 
 
 def _step(name: str) -> str:

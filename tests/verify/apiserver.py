@@ -274,7 +274,10 @@ def _deployment_problems(spec: Object) -> Iterator[str]:
     pod = template["spec"]
     volumes = [volume["name"] for volume in pod.get("volumes", [])]
     yield from (f"volumes: {name} is there twice" for name in set(volumes) if volumes.count(name) > 1)
-    for container in pod["containers"]:
+    containers = [*pod.get("initContainers", []), *pod["containers"]]
+    names = [container["name"] for container in containers]
+    yield from (f"containers: {name} is there twice" for name in set(names) if names.count(name) > 1)
+    for container in containers:
         mounts = container.get("volumeMounts", [])
         yield from (
             f"volumeMounts: there is no volume {mount['name']}"

@@ -9,8 +9,13 @@ import trustme
 
 ROLE = "arn:aws:iam::111111111111:role/bedrock-poller"
 WEBHOOK = {"webhook-secret": "whsec_c2VjcmV0IHRoYXQgaXMgbG9uZyBlbm91Z2g="}
-ALWAYS = frozenset({"Deployment", "Service"})
-USUAL = ALWAYS | {"ConfigMap", "NetworkPolicy", "PersistentVolumeClaim", "ServiceAccount"}
+ALWAYS = frozenset({"Deployment", "NetworkPolicy", "Service"})
+USUAL = ALWAYS | {"ConfigMap", "PersistentVolumeClaim", "ServiceAccount"}
+_RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 _CERTIFICATE = trustme.CA().issue_cert("poller")
 _SECRETS = "/etc/bedrock-poller/secrets"
 _OPS = {
@@ -18,20 +23,6 @@ _OPS = {
     "url": "https://hooks.example.com/bedrock",
     "secret_file": f"{_SECRETS}/webhook-secret",
 }
-_RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-_BY_HELM = {"app.kubernetes.io/managed-by": "Helm"}
-_VARIABLES = """apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: variables
-  labels: {app.kubernetes.io/managed-by: Helm}
-data:
-  A: {{ .Chart.Name }}
-"""
 _CONFIG = "targets: [{name: mine, regions: [eu-west-1]}]\n"
 
 
@@ -49,7 +40,7 @@ _POSTGRESQL: dict[str, Any] = {
     "replicaCount": 3,
     "postgresql": {
         "enabled": True,
-        "url": "postgresql://bedrock_poller@db.example.com:6432/bedrock_poller?sslmode=verify-full",
+        "url": "postgresql://bedrock_poller@db.example.com:6432/bedrock_poller?sslmode=require",
         "passwordSecret": {"name": "database", "key": "pass"},
     },
 }
@@ -57,24 +48,7 @@ _EVERYTHING: dict[str, Any] = {
     **_POSTGRESQL,
     "fullnameOverride": "watcher",
     "commonLabels": {"team": "ml"},
-    "commonAnnotations": {"owner": "ml@example.com"},
-    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["hooks.example.com"]}],
-    "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
-    "dnsPolicy": "ClusterFirst",
-    "initContainers": [
-        {"name": "wait", "image": "busybox:1", "command": ["true"], "securityContext": _RESTRICTED}
-    ],
-    "extraContainers": [{"name": "proxy", "image": "proxy:1", "securityContext": _RESTRICTED}],
-    "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
-    "extraObjects": [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": "{{ .Release.Name }}-more", "labels": _BY_HELM},
-            "data": {"a": "b"},
-        },
-        _VARIABLES,
-    ],
+    "commonAnnotations": {"example.com/owner": "ml", "a": "common"},
     "image": {"repository": "registry.example.com/bedrock-poller", "digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "registry"}],
     "config": {
@@ -88,7 +62,7 @@ _EVERYTHING: dict[str, Any] = {
         {"secretName": "absent", "optional": True},
     ],
     "serviceAccount": {"name": "watcher-aws", "annotations": {"eks.amazonaws.com/role-arn": ROLE}},
-    "service": {"type": "LoadBalancer", "port": 80, "labels": {"e": "f"}, "annotations": {"a": "b"}},
+    "service": {"type": "LoadBalancer", "port": 80, "labels": {"scraped": "yes"}, "annotations": {"a": "b"}},
     "web": {"port": 8080},
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},
@@ -126,9 +100,35 @@ _EVERYTHING: dict[str, Any] = {
     "extraEnvFrom": [{"configMapRef": {"name": "variables"}}],
     "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
     "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/authorities", "readOnly": True}],
+    "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
+    "dnsPolicy": "None",
+    "dnsConfig": {
+        "nameservers": ["10.0.0.10"],
+        "options": [{"name": "ndots", "value": "1"}, {"name": "edns0"}],
+    },
+    "hostAliases": [{"ip": "10.0.0.5", "hostnames": ["hooks.example.com"]}],
+    "initContainers": [
+        {
+            "name": "wait",
+            "image": "registry.example.com/wait:1",
+            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+            "securityContext": _RESTRICTED,
+        }
+    ],
+    "extraContainers": [
+        {"name": "proxy", "image": "registry.example.com/proxy:1", "securityContext": _RESTRICTED}
+    ],
+    "extraObjects": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": '{{ include "bedrock-poller.fullname" . }}-of-{{ .Release.Name }}'},
+            "data": {"port": "{{ .Values.web.port }}"},
+        },
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: '{{ .Release.Namespace }}-text'}\n",
+    ],
     "podDisruptionBudget": {"enabled": True, "minAvailable": "50%"},
     "networkPolicy": {
-        "enabled": True,
         "ingress": {"from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "egress": {
             "dns": [{"ipBlock": {"cidr": "10.0.0.10/32"}}],
@@ -166,7 +166,7 @@ CASES = {
     "everything on": Case(
         _EVERYTHING,
         kinds=USUAL - {"PersistentVolumeClaim"}
-        | {"NetworkPolicy", "PodDisruptionBudget", "PrometheusRule", "ServiceMonitor"},
+        | {"PodDisruptionBudget", "PrometheusRule", "Secret", "ServiceMonitor"},
         config_maps={"authorities": {"ca.crt": "-----BEGIN CERTIFICATE-----"}},
         secrets={"webhook": WEBHOOK, "database": {"pass": "tiger"}},
     ),

@@ -38,8 +38,8 @@ FILES = {
     "ServiceAccount": "serviceaccount.yaml",
     "PersistentVolumeClaim": "pvc.yaml",
     "Deployment": "deployment.yaml",
-    "Service": "service.yaml",
     "NetworkPolicy": "networkpolicy.yaml",
+    "Service": "service.yaml",
 }
 _HEADER = "# Generated from deploy/helm by `make manifests`; change it with patches of kustomize, not here.\n"
 _OF_HELM = re.compile(

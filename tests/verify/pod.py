@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def container_of(deployment: Object) -> Object:
-    """The container of a Deployment in which the program runs."""
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    (container,) = [each for each in containers if each["name"] == "bedrock-poller"]
+    """The program's container of a Deployment: the first one, which kubectl takes by itself."""
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["name"] == "bedrock-poller"
     return dict(container)
 
 
@@ -111,17 +111,18 @@ def beyond_restricted(deployment: Object) -> list[str]:
     wrong += [
         f"volume {volume['name']}" for volume in pod["volumes"] if not volume.keys() - {"name"} <= plain
     ]
-    container = container_of(deployment)
-    own = container.get("securityContext", {})
-    both = {**pod.get("securityContext", {}), **own}
-    asked = {
-        "runAsNonRoot": both.get("runAsNonRoot") is True,
-        "runAsUser": both.get("runAsUser", 0) > 0,
-        "seccompProfile": both.get("seccompProfile", {}).get("type") in {"RuntimeDefault", "Localhost"},
-        "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
-        "privileged": not own.get("privileged"),
-        "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
-        "hostPort": not any("hostPort" in port for port in container["ports"]),
-    }
-    return wrong + [key for key, fine in asked.items() if not fine]
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        own = container.get("securityContext", {})
+        both = {**pod.get("securityContext", {}), **own}
+        asked = {
+            "runAsNonRoot": both.get("runAsNonRoot") is True,
+            "runAsUser": both.get("runAsUser", 0) > 0,
+            "seccompProfile": both.get("seccompProfile", {}).get("type") in {"RuntimeDefault", "Localhost"},
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "privileged": not own.get("privileged"),
+            "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
+            "hostPort": not any("hostPort" in port for port in container.get("ports", [])),
+        }
+        wrong += [f"{container['name']}: {key}" for key, fine in asked.items() if not fine]
+    return wrong

@@ -97,4 +97,6 @@ def _as_rendered(taken: Object, namespace: str) -> Object:
 
 
 def _canonical(each: Object) -> str:
-    return json.dumps(each, sort_keys=True)
+    # Helm labels what has no such label, as further objects of the user may.
+    labels = {"app.kubernetes.io/managed-by": "Helm", **each["metadata"].get("labels", {})}
+    return json.dumps({**each, "metadata": {**each["metadata"], "labels": labels}}, sort_keys=True)

@@ -21,13 +21,10 @@ What no schema can say, all of it at once. Each message says what is wrong and w
 {{- if and $values.postgresql.enabled $values.postgresql.url $url -}}
 {{- $wrong = append $wrong "postgresql.url and config.store.url are both set: keep one of them" -}}
 {{- end -}}
-{{- range $name, $address := dict "postgresql.url" $values.postgresql.url "config.store.url" $url -}}
-{{- if or (regexMatch "^postgresql[^:]*://[^/@?]*:[^/@?]+@" $address) (regexMatch "[?&]password=" $address) -}}
-{{- $wrong = append $wrong (printf "%s holds a password, which everybody who may see the pod could read: put it into a Secret, and name that in postgresql.passwordSecret.name" $name) -}}
+{{- range splitList "\n" (include "bedrock-poller.secretsInValues" .) -}}
+{{- with trim . -}}
+{{- $wrong = append $wrong . -}}
 {{- end -}}
-{{- end -}}
-{{- range include "bedrock-poller.inlineSecrets" . | fromYamlArray -}}
-{{- $wrong = append $wrong (printf "%s is a secret, and config becomes a ConfigMap: put it into a Secret, mount that with secretFiles, and name the file (%s); or put the whole configuration into a Secret, and name it in existingSecret" . "secret_file, header_files, url_file, external_id_file and the like") -}}
 {{- end -}}
 {{- if and $own (dig "web" "listen" "" ($values.config | default dict)) -}}
 {{- $wrong = append $wrong "config.web.listen has no effect in the pod: set web.host and web.port instead" -}}
@@ -36,6 +33,16 @@ What no schema can say, all of it at once. Each message says what is wrong and w
 {{- range $name := list "startupProbe" "livenessProbe" "readinessProbe" -}}
 {{- if dig "httpGet" "" (get $values $name | default dict) -}}
 {{- $wrong = append $wrong (printf "%s asks by HTTP, but config.web.tls.client_ca_file lets nobody in without a certificate: set %s.httpGet to null, and %s.tcpSocket to {port: http}" $name $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq ($values.dnsPolicy | default "") "None") (not (dig "nameservers" "" ($values.dnsConfig | default dict))) -}}
+{{- $wrong = append $wrong "dnsPolicy is None, but dnsConfig has no nameservers: set dnsConfig.nameservers, or another dnsPolicy" -}}
+{{- end -}}
+{{- range $key := list "initContainers" "extraContainers" -}}
+{{- range get $values $key -}}
+{{- if eq .name "bedrock-poller" -}}
+{{- $wrong = append $wrong (printf "%s has a container called bedrock-poller, which is the program's own name: rename it" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

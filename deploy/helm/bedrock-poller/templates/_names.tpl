@@ -33,9 +33,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $fixed $own .Values.commonLabels | toYaml -}}
 {{- end -}}
 
-{{/* The annotations of an object: its own, and those of every object. */}}
+{{/* The annotations of an object: its own go before commonAnnotations. */}}
 {{- define "bedrock-poller.annotations" -}}
-{{- with merge (dict) (index . 1 | default dict) (index . 0).Values.commonAnnotations -}}
+{{- $common := (index . 0).Values.commonAnnotations | default dict -}}
+{{- with merge (dict) (index . 1 | default dict) $common -}}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end -}}
