@@ -15,6 +15,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
+FUZZ_ARGS ?=
 SBOM_ARGS ?=
 SCALE_ARGS ?=
 SWEEP_ARGS ?= --stride 7
@@ -134,6 +135,10 @@ chaos-replicas: $(VENV)/.dev ## the same against several replicas on PostgreSQL 
 .PHONY: faults
 faults: $(VENV)/.dev ## inject every fault of docs/faults.md, and print what became of each
 	@$(BIN)/python tests/faults.py
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## try every parser of what strangers send (FUZZ_ARGS="--for 1h --seed 7")
+	@$(BIN)/python -m tests.fuzz.run $(FUZZ_ARGS)
 
 .PHONY: sweep
 sweep: $(VENV)/.dev ## kill it, or make it fail, at every 7th step (SWEEP_ARGS="--stride 1" for every one)

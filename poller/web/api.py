@@ -67,7 +67,7 @@ def _rendered(name: str, read: Callable[[Selection], list[Row]], selection: Sele
 def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
     async def answer(request: Request) -> Response:
         try:
-            selection = _selection(request.query_params.multi_items(), SELECTABLE[name])
+            selection = parse_query(request.query_params.multi_items(), SELECTABLE[name])
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         try:
@@ -80,7 +80,12 @@ def _route(name: str, read: Callable[[Selection], list[Row]]) -> Route:
     return Route(f"/api/{name}", answer)
 
 
-def _selection(given: Sequence[tuple[str, str]], selectable: Sequence[str]) -> Selection:
+def parse_query(given: Sequence[tuple[str, str]], selectable: Sequence[str]) -> Selection:
+    """Read the parameters of a request.
+
+    Raises:
+        ValueError: One is unknown, given twice, or of no use; the message says which.
+    """
     asked = dict(given)
     for name, value in given:
         shown = name[:64]

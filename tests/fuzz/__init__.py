@@ -1,0 +1,1 @@
+"""What strangers send, in every form that a fuzzer thinks of."""
