@@ -33,7 +33,8 @@ class CredentialFiles:
         self._clock = clock
         self._lock = threading.Lock()
         self._looked_at = clock()
-        self._state = _state()
+        self._paths = tuple(os.environ.get(variable) or default for variable, default in _FILES)
+        self._state = self._look()
 
     def changed(self) -> bool:
         """Whether a file was changed, replaced, made or removed since the last call; looks once a second."""
@@ -42,12 +43,11 @@ class CredentialFiles:
             if now - self._looked_at < _LOOK_SECONDS:
                 return False
             self._looked_at = now
-            before, self._state = self._state, _state()
+            before, self._state = self._state, self._look()
             return self._state != before
 
-
-def _state() -> _State:
-    return tuple(_state_of(os.environ.get(variable) or default) for variable, default in _FILES)
+    def _look(self) -> _State:
+        return tuple(map(_state_of, self._paths))
 
 
 def _state_of(path: str) -> tuple[int, int, int] | None:

@@ -1,6 +1,6 @@
 """What must hold for every parser of what strangers send: a result, or an error of the declared type.
 
-Each property takes one input. The tests try a fixed set of inputs; `make fuzz` tries new ones, for a given time.
+Each property takes one input. The tests try a fixed set of inputs; `make fuzz` tries new ones for some time.
 """
 
 from __future__ import annotations

@@ -215,6 +215,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
 
 
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIDPOLLER",
+    "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the SDK finds; also when it looks again, because the service has refused what it had."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
     """The server that all tests share."""
@@ -222,10 +237,8 @@ def service() -> Iterator[Service]:
     with pytest.MonkeyPatch.context() as patch, SimulatorServer(switchboard) as server:
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIDPOLLER")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
-        patch.setenv("AWS_CONFIG_FILE", "/dev/null")
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL_BEDROCK", server.url)
         patch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
         found = Service(switchboard, server.url)
