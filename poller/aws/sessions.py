@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ _log = logs.get(__name__)
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _THROTTLED_STATUS = 429
+_REFUSED_SECONDS = 60.0
+"""How long credentials that were refused are not looked for again."""
 _IDENTITY_SECONDS = 3
 """How long STS may take to connect, and to answer, when it is asked whose credentials these are."""
 _BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
@@ -158,6 +161,7 @@ class Sessions:
         self._lock = threading.RLock()
         self._files = CredentialFiles()
         self._shown: dict[Access, str] = {}
+        self._refused_until: dict[Access, float] = {}
         self._loader: Any = None
         self._sources: dict[str | None, boto3.Session] = {}
         self._callers: dict[str | None, boto3.Session] = {}
@@ -324,8 +328,15 @@ class Sessions:
         self._granting.clear()
 
     def _refused(self, access: Access) -> None:
-        """Find the credentials of an access again, which the service has not accepted."""
+        """Find the credentials of an access again, which the service has not accepted; once a minute at most.
+
+        A region that an account has not enabled refuses every call, however good the credentials are.
+        """
+        now = time.monotonic()
         with self._lock:
+            if now < self._refused_until.get(access, 0.0):
+                return
+            self._refused_until[access] = now + _REFUSED_SECONDS
             self._credentials.pop(access, None)
             self._forget_sources()
 
