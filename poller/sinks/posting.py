@@ -441,7 +441,7 @@ def _parse(text: str) -> URL:
     try:
         url = URL(text)
         valid = url.scheme in {"http", "https"} and bool(url.host) and url.port != 0
-    except ValueError:
+    except (ValueError, IndexError):  # the latter for `http://[]@`
         valid = False
     if not valid:
         raise ValueError("not a url to post to; write https://host/path or http://host:port/path")

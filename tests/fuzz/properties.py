@@ -30,7 +30,9 @@ from poller.kinds import KINDS
 from poller.model import Event, Target
 from poller.rules import Threshold
 from poller.settings.loading import load
+from poller.settings.schema import StoreSettings
 from poller.settings.secrets import parts_of, read_secret_file
+from poller.settings.store_url import unverified_host
 from poller.sinks import registry
 from poller.sinks.credentials import read_header, read_signing_secrets
 from poller.sinks.dialing import is_allowed
@@ -199,6 +201,9 @@ def address_is_judged(text: str) -> None:
     for url in (text, f"http://{text}", f"https://{text}:443/x"):
         with suppress(ValidationError):
             webhook(url)
+    for store in (text, f"postgresql://{text}", f"sqlite:///{text}"):
+        with suppress(ValidationError):
+            unverified_host(StoreSettings.model_validate({"url": store}).url, {})
 
 
 def query_is_judged(query: list[tuple[str, str]]) -> None:

@@ -265,6 +265,7 @@ def test_settings_show_no_secret() -> None:
         ({"url": "https://h.example:0/c4nary"}, "not a url to post to"),
         ({"url": "https://h.example:99999/c4nary"}, "not a url to post to"),
         ({"url": "https://[::1/c4nary"}, "not a url to post to"),
+        ({"url": "https://[]@c4nary"}, "not a url to post to"),
         ({"url": "https://h.example/c4nary\r\nx: y"}, "no white space"),
         ({"url": "https://h.example/ c4nary"}, "no white space"),
         ({"url": "http://2130706433/c4nary"}, "four decimal parts"),
