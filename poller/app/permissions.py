@@ -19,7 +19,6 @@ from poller.app.statements import (
     ANY,
     Place,
     Statement,
-    account_of,
     allow,
     listed,
     listing,
@@ -128,7 +127,7 @@ def member_policy(
     members = _members(settings, account)
     statements = reading([Place.of(index, target, account, current_region) for index, target in members])
     notes = list(_open_regions(target for _, target in members))
-    accounts = {account_of(target) for _, target in members}
+    accounts = {target.role_account for _, target in members}
     if len(accounts) > 1 and account is None:
         notes.append("this is for the roles of several accounts at once; --account ID narrows it to one's")
     elif accounts == {None} and account is None:
@@ -210,9 +209,9 @@ def _members(settings: Settings, account: str | None) -> list[tuple[int, TargetS
     """The targets with a role, all or those that may have one in an account, with their places."""
     _check_account(account)
     roles = [(index, target) for index, target in enumerate(settings.targets) if _assumes(target)]
-    found = [(index, each) for index, each in roles if account in {None, account_of(each) or account}]
+    found = [(index, each) for index, each in roles if account in {None, each.role_account or account}]
     if account is not None and not found:
-        known = listed({account_of(target) or "" for _, target in roles}) or "none"
+        known = listed({target.role_account or "" for _, target in roles}) or "none"
         raise wrong("--account", f"no target has a role in {account}; those that are configured: {known}")
     return found
 

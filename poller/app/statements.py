@@ -58,15 +58,10 @@ class Place:
         """
         return cls(
             partition_of(index, target, current),
-            account_of(target) or account or ANY,
+            target.role_account or account or ANY,
             frozenset((ANY,) if target.regions in {(), (AUTO,)} else target.regions),
             tuple(KINDS[name] for name in target.kinds),
         )
-
-
-def account_of(target: TargetSettings) -> str | None:
-    """The account that a target's role is in; `None` if it has none, or one in each of several accounts."""
-    return target.role_arn.split(":")[4] if target.role_arn is not None else None
 
 
 def partition_of(index: int, target: TargetSettings, current: str | None) -> str:

@@ -30,6 +30,7 @@ from poller.aws.limits import RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
+from poller.settings.values import account_of_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Access:
     @property
     def role_account(self) -> str | None:
         """The account that the role names; `None` without a role."""
-        return None if self.role_arn is None else self.role_arn.split(":")[4]
+        return None if self.role_arn is None else account_of_role(self.role_arn)
 
 
 _SIGNED = Config(auth_scheme_preference="sigv4")

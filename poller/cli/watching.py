@@ -87,8 +87,7 @@ def follow(context: Context, job_key: str, *, every: float) -> int:
 def _access(settings: Settings, region: str, account: str) -> Access:
     """The access of the target that watches the job's place; the default chain if there is none."""
     for target in settings.targets:
-        role_account = target.role_arn.split(":")[4] if target.role_arn else None
-        if role_account == account and region in (target.regions or (region,)):
+        if target.role_account == account and region in (target.regions or (region,)):
             return access_of(target)
     own = next((target for target in settings.targets if target.role_arn is None), None)
     return access_of(own) if own else Access()

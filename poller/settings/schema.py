@@ -34,6 +34,7 @@ from poller.settings.values import (
     RoleArn,
     RoleName,
     Unit,
+    account_of_role,
     check_external_id,
 )
 from poller.settings.web import WebSettings
@@ -146,6 +147,11 @@ class TargetSettings(Section):
     """A file that holds the external ID; read again whenever the role is assumed."""
     profile: str | None = Field(default=None, min_length=1)
     """A profile of the SDK's shared configuration files. Default: the SDK's own search for credentials."""
+
+    @property
+    def role_account(self) -> str | None:
+        """The account that its role is in; `None` without a role, or with one in each of several accounts."""
+        return None if self.role_arn is None else account_of_role(self.role_arn)
 
     @field_validator("organization")
     @classmethod

@@ -35,6 +35,11 @@ def looks_like_region(text: str) -> bool:
     return _REGION.fullmatch(text) is not None
 
 
+def account_of_role(arn: str) -> str:
+    """The account that a role's ARN names."""
+    return arn.split(":")[4]
+
+
 def is_account(text: str) -> bool:
     """Whether a text is an AWS account ID."""
     return _ACCOUNT.fullmatch(text) is not None
