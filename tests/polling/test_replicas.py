@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import defaultdict
 from contextlib import closing
 from datetime import timedelta
@@ -12,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from poller.errors import StoreError
 from poller.metrics import Metrics
@@ -19,6 +19,7 @@ from poller.model import Target
 from poller.polling import Follower, PollScheduler, Report
 from poller.progress import Progress
 from poller.store import Database, Snapshot
+from poller.store.tables import targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +65,9 @@ class Replica:
         if claim is None:
             self.refused += 1
             return Report(target, claimed=False)
-        self.begun[target.id].append(time.monotonic())
+        with self.database.read() as connection:
+            claimed_at = sa.select(targets.c.claimed_at).where(targets.c.id == claim.key)
+            self.begun[target.id].append(connection.execute(claimed_at).scalar_one())
         if target.id not in self.cut_off:
             self.snapshot.release(claim)
         return Report(target, open_jobs=1)
@@ -103,7 +106,7 @@ def run(replicas: list[Replica], seconds: float) -> None:
 
 
 def times(replicas: list[Replica]) -> dict[str, list[float]]:
-    """When each target was polled, by anybody."""
+    """When each target was polled by any of them, by the database's clock."""
     return {target.id: sorted(at for each in replicas for at in each.begun[target.id]) for target in TARGETS}
 
 
