@@ -210,7 +210,7 @@ def _not_after(moment: datetime | None, limit: datetime | None) -> datetime | No
     """A time, unless it is later than the service's own clock allows."""
     if moment is None or limit is None:
         return moment
-    return moment if moment <= limit + _TOLERANCE else None
+    return moment if moment - limit <= _TOLERANCE else None
 
 
 def _has_ended(

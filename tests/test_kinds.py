@@ -543,3 +543,10 @@ def test_a_status_that_is_spelled_differently_is_an_unknown_one(kind: Kind, stat
     arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
     job = kind.observe({kind.arn[0]: arn, "status": status})
     assert (job.status, job.rank, job.terminal, job.outcome) == (status, None, False, None)
+
+
+def test_a_clock_at_the_end_of_time_costs_no_job() -> None:
+    """An answer with a `Date` to which nothing can be added is read like another (fault 52)."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    item = batch_item(status="InProgress", submitTime="2026-11-20T10:00:00Z")
+    assert MODEL_INVOCATION_JOB.observe(item, last).submitted_at is not None
