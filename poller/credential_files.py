@@ -1,7 +1,7 @@
 """Notices that the files change from which the AWS SDK takes credentials.
 
-The SDK reads them once and keeps what it found. A rotation then went unnoticed until a restart. Whoever holds
-a session of the SDK asks here before it is used, and makes a new one when there is news.
+The SDK reads them once and keeps what it found, so a rotation would go unnoticed until a restart. The owner
+of an SDK session asks here before each use, and makes a new session after a change.
 """
 
 from __future__ import annotations

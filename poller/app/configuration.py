@@ -146,11 +146,9 @@ def _readable(settings: Settings, path: Path | None, secrets: set[str]) -> Itera
     """The configuration, if a secret stands in it, and the files of the database, if all can read them."""
     if path is not None and (mode := exposed_mode(path)) is not None:
         text = path.read_text(errors="replace")
-        addresses = (
-            settings.store.url.get_secret_value(),
-            *(secret for secret in secrets if "://" in secret),
-        )
-        if any(secret in text for secret in secrets.difference(addresses) if len(secret) >= _SHORTEST):
+        # Of an address, its password and its telling parts are among the secrets by themselves.
+        telling = (secret for secret in secrets if "://" not in secret and len(secret) >= _SHORTEST)
+        if any(secret in text for secret in telling):
             yield Exposed(path, f"{mode:04o}")
     database = make_url(settings.store.url.get_secret_value())
     if database.get_backend_name() == "sqlite" and database.database:

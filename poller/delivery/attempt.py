@@ -61,7 +61,7 @@ async def close_sink(sink: Sink[Any]) -> None:
     """
     try:
         await _within(_CLOSING, sink, sink.close)
-    except DeliveryError as error:
+    except PartialDeliveryError as error:
         raise checked(error) from None
 
 

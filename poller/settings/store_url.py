@@ -53,7 +53,7 @@ def displayed(url: SecretStr) -> str:
 def unverified_host(url: SecretStr, environ: Mapping[str, str]) -> str | None:
     """The host of a database server on a network whose identity is not verified; `None` if there is none.
 
-    Without `sslmode=verify-full`, whoever is on the way to the server can read the password.
+    Without `sslmode=verify-full`, an attacker between the program and the server can read the password.
     """
     parsed = make_url(url.get_secret_value())
     query = {name: value if isinstance(value, str) else value[-1] for name, value in parsed.query.items()}

@@ -79,7 +79,7 @@ class HttpSettings(SinkSettings):
     `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
     proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
     proxy_auth_file: Path | None = None
-    """A file with the proxy's user and password, as `user:password`. It is read anew at every attempt."""
+    """A file with the proxy's user and password, as `user:password`. Each attempt reads it again."""
     allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
     """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
     deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
