@@ -297,7 +297,8 @@ class Database:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
-            yield
+            with self._backend.turns:
+                yield
         except PollerError:
             raise
         except SQLAlchemyError as error:

@@ -14,8 +14,10 @@ import math
 import os
 import random
 import sqlite3
+import threading
 import time
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -106,6 +108,8 @@ class Backend(ABC):
     """Whether several transactions can write at once."""
     path: str | None = None
     """The database's file."""
+    turns: AbstractContextManager[object] = nullcontext()
+    """Entered for as long as a connection is used; one thread at a time where all share one connection."""
     engine: sa.Engine
 
     @abstractmethod
@@ -190,6 +194,8 @@ class Sqlite(Backend):
         self._prepared: tuple[int, int] | None = None
         if self._file is None:
             shared = {"check_same_thread": False}
+            # A thread that has the connection may take it again.
+            self.turns = threading.RLock()
             self.engine = sa.create_engine(url, poolclass=sa.StaticPool, connect_args=shared)
         else:
             self.engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,3 +412,19 @@ def test_a_new_file_that_somebody_else_has_open_is_waited_for(
         database.prepare()
         release.join()
     holder.close()
+
+
+def test_threads_take_turns_at_a_database_in_memory() -> None:
+    """It has one connection, which a dry run's polls share; reads and writes side by side work."""
+    with closing(Database("sqlite://")) as database:
+        database.migrate()
+
+        def work(number: int) -> int:
+            for _ in range(50):
+                database.write(lambda connection: connection.execute(sa.text("UPDATE sinks SET name = name")))
+                with database.read() as connection:
+                    connection.execute(sa.text("SELECT count(*) FROM targets")).scalar_one()
+            return number
+
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(work, range(8))) == list(range(8))
