@@ -155,7 +155,9 @@ async def test_a_sink_that_empties_what_it_was_given_has_not_taken_it() -> None:
 
 @pytest.mark.parametrize("isolated", [True, False])
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), OSError("no"), NO], ids=repr
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), OSError("no"), _OddError(None), NO],
+    ids=repr,
 )
 @in_loop
 async def test_whatever_a_sink_raises_when_it_is_closed_is_a_failure(
