@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poller.cli.context import store_of
+from poller.cli.options import LARGEST_ID
 from poller.errors import PollerError
 from poller.store.browse import Browser, Selection
 from poller.terminal import printable
@@ -80,7 +81,8 @@ def show_row(context: Context, what: str, key: str) -> None:
     """
     with browser_of(context) as browser:
         if what == "deliveries":
-            found = browser.delivery(int(key)) if key.isascii() and key.isdigit() else None
+            number = key.isascii() and key.isdigit() and len(key) < len(str(LARGEST_ID))
+            found = browser.delivery(int(key)) if number else None
         else:
             if what == "jobs":
                 key = browser.job_arn(key)

@@ -7,13 +7,28 @@ from typing import Annotated
 
 import typer
 
-from poller.cli.options import JOB_HELP, LimitOption, Output, OutputOption, State, context_of, moment
+from poller.cli.options import (
+    JOB_HELP,
+    LARGEST_ID,
+    LimitOption,
+    Output,
+    OutputOption,
+    State,
+    context_of,
+    moment,
+)
 
 deliveries = typer.Typer(
     no_args_is_help=True,
     help="Look at what is owed, was delivered, or was given up; send it again, or give it up.",
 )
 
+_Ids = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="Only these deliveries."),
+]
+_Dead = Annotated[bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")]
 _Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
 _StateOption = Annotated[State | None, typer.Option(help="Only this state.")]
 _Job = Annotated[str | None, typer.Option(help=f"Only this job. {JOB_HELP}")]
@@ -62,14 +77,10 @@ def show(context: typer.Context, key: Annotated[str, typer.Argument(help="The de
 @deliveries.command()
 def replay(
     context: typer.Context,
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
-    ] = None,
+    ids: _Ids = None,
     sink: _Sink = None,
     state: _StateOption = None,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
-    ] = False,
+    dead: _Dead = False,
     job: _Job = None,
     event: _Event = None,
     since: _Since = None,
@@ -77,7 +88,7 @@ def replay(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be replayed; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
+    yes: _Yes = False,
 ) -> None:
     """Send deliveries again: the same events, with the same ids and the same bytes.
 
@@ -103,14 +114,10 @@ def replay(
 @deliveries.command()
 def drop(
     context: typer.Context,
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
-    ] = None,
+    ids: _Ids = None,
     sink: _Sink = None,
     state: _StateOption = None,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
-    ] = False,
+    dead: _Dead = False,
     job: _Job = None,
     event: _Event = None,
     since: _Since = None,
@@ -118,7 +125,7 @@ def drop(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be dropped; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
+    yes: _Yes = False,
 ) -> None:
     """Give up deliveries for good: what is pending or dead becomes `dropped`, and is not sent.
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from poller.envelope import iso
 from poller.errors import PollerError
 from poller.kinds import is_job_id
+from poller.model import storable
 from poller.store.dialects import by_bytes, byte_length
 from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
 
@@ -53,7 +54,8 @@ class Selection:
 
     def conditions(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
         """What a row has to fulfil."""
-        found = [table.c[name] == value for name, value in (self.equal or {}).items() if value is not None]
+        given = (self.equal or {}).items()
+        found = [table.c[name] == storable(value) for name, value in given if value is not None]
         if self.since is not None:
             found.append(_ended >= self.since)
         if self.until is not None:
@@ -98,7 +100,8 @@ class Browser:
         """
         if key.startswith("arn:"):
             return key
-        ends = jobs.c.arn.endswith(f"/{key}" if is_job_id(key) else key, autoescape=True)
+        end = f"/{key}" if is_job_id(key) else storable(key)
+        ends = jobs.c.arn.endswith(end, autoescape=True)
         found = self._rows(
             sa.select(jobs.c.arn).where(ends).order_by(by_bytes(jobs.c.arn)).limit(_CANDIDATES)
         )
@@ -135,7 +138,7 @@ class Browser:
         )
         statement = replace(selection, equal=equal).apply(labelled, targets)
         if called is not None:
-            statement = statement.where(_label == called)
+            statement = statement.where(_label == storable(called))
         return [
             {
                 "id": row["label"],
@@ -152,10 +155,11 @@ class Browser:
             for row in self._rows(statement)
         ]
 
-    def job_counts(self) -> list[Row]:
-        """How many jobs there are by account, region, kind and status."""
+    def job_counts(self, limit: int | None = None) -> list[Row]:
+        """How many jobs there are by account, region, kind and status; at most `limit` rows, if given."""
         counted = sa.select(job_counts).where(job_counts.c.jobs > 0)
-        return [dict(row) for row in self._rows(counted.order_by(*map(by_bytes, job_counts.primary_key)))]
+        ordered = counted.order_by(*map(by_bytes, job_counts.primary_key)).limit(limit)
+        return [dict(row) for row in self._rows(ordered)]
 
     def statuses(self) -> Iterator[tuple[str, str]]:
         """Every job's ARN and status."""
