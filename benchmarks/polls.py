@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from poller.polling import Report
+    from poller.polling import PollReport
 
 KIND = "model_invocation_job"
 _TARGETS = [{"name": "bench", "regions": ["us-east-1"], "kinds": [KIND]}]
@@ -48,7 +48,7 @@ class Poller:
         self.parts = Parts(load_settings(None, configuration(store, sections)))
         self.parts.open_store()
         (self.target,) = self.parts.targets
-        self._cycle = self.parts.cycle()
+        self._poller = self.parts.poller()
         self._gauges = StoreGauges(self.parts.metrics, self.parts.snapshot, self.parts.outbox)
 
     def __enter__(self) -> Self:
@@ -57,13 +57,13 @@ class Poller:
     def __exit__(self, *_: object) -> None:
         self.parts.close()
 
-    def poll(self) -> Report:
+    def poll(self) -> PollReport:
         """Poll the target once.
 
         Raises:
             AwsError: It could not be seen whole.
         """
-        report = self._cycle.poll(self.target)
+        report = self._poller.poll(self.target)
         if report.failure is not None:
             raise report.failure
         return report

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from poller.polling import Report
+    from poller.polling import PollReport
     from poller.settings.schema import Settings
 
 _log = logs.get(__name__)
@@ -126,7 +127,14 @@ class Daemon:
                 await asyncio.to_thread(self.parts.close)
                 _log.info("daemon.stopped")
 
+    def _wake_workers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let every sink's worker look for due deliveries; called in the thread of a poll."""
+        # The loop may have ended while a poll's thread was still at its last page.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.generation.wake)
+
     async def _loops(self) -> bool:
+        self.parts.snapshot.on_owed = partial(self._wake_workers, asyncio.get_running_loop())
         async with asyncio.TaskGroup() as group:
             if self.web is not None:
                 group.create_task(self.web.serve(), name="web")
@@ -178,18 +186,10 @@ class Daemon:
         return web
 
     def _next_generation(self, parts: Parts) -> Generation:
-        loop = asyncio.get_running_loop()
-
-        def recorded() -> None:
-            # The loop may have ended while a poll's thread was still at its last page.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._wake)
-
         return Generation(
             parts,
-            recorded=recorded,
             reported=self._reported,
-            crowded=lambda: self._waiting > self.parts.settings.poll.backlog_limit,
+            is_backlogged=lambda: self._waiting > self.parts.settings.poll.backlog_limit,
         )
 
     async def reload(self) -> str:
@@ -298,10 +298,7 @@ class Daemon:
         _log.info("config.reloaded", **_described(parts))
         return ""
 
-    def _wake(self) -> None:
-        self.generation.wake()
-
-    def _reported(self, report: Report) -> None:
+    def _reported(self, report: PollReport) -> None:
         self._jobs_changed = self._jobs_changed or report.changes > 0
         # The report of a poll that began before a reload says nothing about the targets of today.
         known = report.target in self.parts.targets

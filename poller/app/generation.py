@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from poller.polling import Follower, PollScheduler
+from poller.polling import PollScheduler, ReplicaWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from poller.app.parts import Parts
     from poller.delivery import SinkWorker
     from poller.model import Target
-    from poller.polling import Report
+    from poller.polling import PollReport
 
 
 class Generation:
@@ -26,9 +26,8 @@ class Generation:
 
     Args:
         parts: What the configuration has become.
-        recorded: Called, in a poll's thread, after a commit that owes deliveries.
         reported: Called with every poll's report.
-        crowded: Whether so much waits to be delivered that polls should bring less.
+        is_backlogged: Whether so much waits to be delivered that polls should bring less.
 
     Raises:
         ConfigError: A sink cannot be made.
@@ -38,9 +37,8 @@ class Generation:
         self,
         parts: Parts,
         *,
-        recorded: Callable[[], None],
-        reported: Callable[[Report], None],
-        crowded: Callable[[], bool],
+        reported: Callable[[PollReport], None],
+        is_backlogged: Callable[[], bool],
     ) -> None:
         self.parts = parts
         self._grace = parts.settings.shutdown.grace.total_seconds()
@@ -49,11 +47,11 @@ class Generation:
         self._watching: list[asyncio.Task[None]] = []
         poll = parts.settings.poll
 
-        def alive(target: Target) -> None:
+        def on_progress(target: Target) -> None:
             self.scheduler.expect(target)
 
         self.scheduler = PollScheduler(
-            cycle=parts.cycle(bounded=True, recorded=recorded, alive=alive),
+            poller=parts.poller(bounded=True, on_progress=on_progress),
             targets=list(parts.targets),
             interval=poll.interval,
             idle_interval=poll.idle_interval,
@@ -62,11 +60,11 @@ class Generation:
             metrics=parts.metrics,
             progress=parts.progress.part(),
             reported=reported,
-            crowded=crowded,
+            is_backlogged=is_backlogged,
             optional=parts.optional,
             shared=parts.database.side_by_side,
         )
-        self._follower = Follower(parts.snapshot, self.scheduler, shared=parts.database.side_by_side)
+        self._replicas = ReplicaWatcher(parts.snapshot, self.scheduler, shared=parts.database.side_by_side)
 
     def start(self, group: asyncio.TaskGroup, *, after: Generation | None = None) -> None:
         """Begin to poll and to deliver.
@@ -81,7 +79,7 @@ class Generation:
             self._delivering[name] = group.create_task(turn, name=f"sink {name}")
         self._watching = [
             group.create_task(self.scheduler.watch_clock(), name="clock"),
-            group.create_task(self._follower.run(), name="following"),
+            group.create_task(self._replicas.run(), name="replicas"),
         ]
 
     async def _deliver(self, worker: SinkWorker, before: asyncio.Task[None] | None) -> None:

@@ -19,7 +19,7 @@ from poller.errors import AwsReason
 from poller.kinds import kinds
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Cycle, Rules, unlimited
+from poller.polling import DryRun, Poller, unlimited
 from poller.progress import Progress
 from poller.routing import Router
 from poller.schedule import call_budget
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from poller.aws import Access
     from poller.errors import AwsError
-    from poller.polling import Ledger
     from poller.settings.schema import Settings
+    from poller.store import Observation
 
 _log = logs.get(__name__)
 
@@ -265,41 +265,30 @@ class Parts:
             self._attempts[target] += 1
             _log.warning("target.access_failed", target=target.id, error=str(error), **described(failed))
 
-    def cycle(
+    def poller(
         self,
         *,
-        ledger: Ledger | None = None,
+        show: Callable[[Observation], None] | None = None,
         bounded: bool = False,
-        recorded: Callable[[], None] = lambda: None,
-        alive: Callable[[Target], None] = lambda _: None,
-    ) -> Cycle:
-        """What polls.
+        on_progress: Callable[[Target], None] = lambda _: None,
+    ) -> Poller:
+        """Build what polls.
 
         Args:
-            ledger: Where to write, instead of the snapshot.
+            show: Called with every observation instead of writing it: a dry run.
             bounded: Leave to the next poll what does not fit into the interval.
-            recorded: Called after a commit that owes deliveries.
-            alive: Called whenever the poll of a target has got further.
+            on_progress: Called whenever the poll of a target has got further.
         """
-        poll = self.settings.poll
-        return Cycle(
-            ledger=ledger or self.snapshot,
+        return Poller(
+            snapshot=self.snapshot if show is None else DryRun(self.database, show),
             api=self.api,
             kind=lambda target: self._kinds[target.kind],
-            rules=Rules(
-                overlap=poll.overlap,
-                full_scan_interval=poll.full_scan_interval,
-                emit_first_scan=poll.first_scan == "emit",
-                page_cost=poll.page_cost,
-                get_cost=poll.get_cost,
-                gets=self._budget if bounded else unlimited,
-            ),
+            settings=self.settings.poll,
             route=self.router,
             metrics=self.metrics,
-            recorded=recorded,
-            alive=alive,
-            failed=self._use_another_access,
-            lease=self.snapshot.lease if ledger is None or ledger is self.snapshot else None,
+            gets=self._budget if bounded else unlimited,
+            on_progress=on_progress,
+            on_failure=self._use_another_access,
         )
 
     def _budget(self, target: Target) -> int:

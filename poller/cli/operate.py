@@ -14,7 +14,7 @@ import typer
 
 from poller import logs
 from poller.app.daemon import Daemon
-from poller.app.once import rehearsal_database, run_once
+from poller.app.once import dry_run_database, run_once
 from poller.app.parts import Parts
 from poller.cli.context import store_of
 from poller.envelope import iso
@@ -49,10 +49,10 @@ def run_daemon(context: Context) -> None:
 def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
     """Poll once; the exit code says whether every target was seen whole."""
     settings = context.settings(starting=True)
-    database = rehearsal_database(settings.store) if dry_run else None
+    database = dry_run_database(settings.store) if dry_run else None
     parts = Parts(settings, database=database)
     try:
-        outcome = asyncio.run(run_once(parts, drain=drain, rehearse=_show if dry_run else None))
+        outcome = asyncio.run(run_once(parts, drain=drain, show=_show if dry_run else None))
     finally:
         parts.close()
     verb = "would record" if dry_run else "recorded"

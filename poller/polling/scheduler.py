@@ -23,8 +23,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.polling.fair_share import FairShare
 from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
-from poller.polling.turns import Turns
 from poller.polling.wakeful import WakefulScheduler
 from poller.schedule import next_strain, poll_interval
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from poller.metrics import Metrics
     from poller.model import Target
-    from poller.polling.cycle import Cycle
-    from poller.polling.scan import Report
+    from poller.polling.page import PollReport
+    from poller.polling.poller import Poller
     from poller.progress import Progress
 
 _log = logs.get(__name__)
@@ -58,7 +58,7 @@ class PollScheduler:
     """Runs the polls.
 
     Args:
-        cycle: Does one poll.
+        poller: Does one poll.
         targets: What to poll.
         interval: Between polls of a target that has open jobs.
         idle_interval: Between polls of any other.
@@ -67,7 +67,7 @@ class PollScheduler:
         metrics: Where polls are counted.
         progress: Told when each target will be heard of next.
         reported: Called with every poll's report.
-        crowded: Whether so much waits to be delivered that polls should bring less.
+        is_backlogged: Whether so much waits to be delivered that polls should bring less.
         optional: Targets of which nobody said that their account can use them.
         shared: Whether other replicas poll the same targets; a poll that one of them has begun counts.
     """
@@ -75,7 +75,7 @@ class PollScheduler:
     def __init__(
         self,
         *,
-        cycle: Cycle,
+        poller: Poller,
         targets: Sequence[Target],
         interval: timedelta,
         idle_interval: timedelta,
@@ -83,12 +83,12 @@ class PollScheduler:
         stop: threading.Event,
         metrics: Metrics,
         progress: Progress,
-        reported: Callable[[Report], None] = lambda _: None,
-        crowded: Callable[[], bool] = lambda: False,
+        reported: Callable[[PollReport], None] = lambda _: None,
+        is_backlogged: Callable[[], bool] = lambda: False,
         optional: Collection[Target] = (),
         shared: bool = False,
     ) -> None:
-        self._cycle = cycle
+        self._poller = poller
         self._targets = targets
         self._interval = interval
         self._idle_interval = idle_interval
@@ -96,7 +96,7 @@ class PollScheduler:
         self._metrics = metrics
         self._progress = progress
         self._reported = reported
-        self._crowded = crowded
+        self._is_backlogged = is_backlogged
         self._optional = optional
         self._shared = shared
         self._begun: dict[str, float] = {}
@@ -104,9 +104,9 @@ class PollScheduler:
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
-        self._turns = Turns(concurrency)
+        self._turns = FairShare(concurrency)
         self._scheduler = WakefulScheduler(timezone=UTC)
-        self._running: set[asyncio.Task[Report | None]] = set()
+        self._running: set[asyncio.Task[PollReport | None]] = set()
         self._current: dict[str, timedelta] = {}
         self._paces: Counter[timedelta] = Counter()
         self._last_change: dict[str, float] = {}
@@ -221,7 +221,7 @@ class PollScheduler:
             _log.warning("poll.abandoned", polls=len(self._running))
         return not self._running
 
-    async def poll(self, target: Target, *, after: float = 0.0) -> Report | None:
+    async def poll(self, target: Target, *, after: float = 0.0) -> PollReport | None:
         """Poll one target now, unless somebody has begun to in the last `after` seconds.
 
         Returns:
@@ -232,7 +232,7 @@ class PollScheduler:
         report = None
         reason = None
         try:
-            poll = partial(self._cycle.poll, target, after=after)
+            poll = partial(self._poller.poll, target, after=after)
             report = await asyncio.get_running_loop().run_in_executor(self._threads, poll)
         except StoppedError:
             return None
@@ -264,7 +264,7 @@ class PollScheduler:
         elif report is not None:
             self._available(target)
             self._metrics.poll_last_success.labels(*labels).set_to_current_time()
-            news = report.changes or report.carried or report.full
+            news = report.changes or report.deferred or report.full
             _log.log(
                 logging.INFO if news or len(self._targets) <= _MOST_TOLD else logging.DEBUG,
                 "poll.finished",
@@ -273,12 +273,12 @@ class PollScheduler:
                 jobs=report.jobs,
                 events=report.events,
                 open_jobs=report.open_jobs,
-                carried=report.carried,
+                carried=report.deferred,
                 seconds=round(took, 3),
             )
         return report
 
-    def _is_unavailable(self, report: Report) -> bool:
+    def _is_unavailable(self, report: PollReport) -> bool:
         """Whether a target failed because its account cannot use that region; it is then asked rarely.
 
         Only if nobody said that it could, it never did, and the account answers elsewhere: or a role that is
@@ -343,9 +343,9 @@ class PollScheduler:
                 self._refused(target)
             self._reported(report)
         self._moved()
-        return report is not None and report.carried > 0 and not (report.strained or self._crowded())
+        return report is not None and report.deferred > 0 and not (report.strained or self._is_backlogged())
 
-    def _learn(self, report: Report, began: float) -> None:
+    def _learn(self, report: PollReport, began: float) -> None:
         """Take note of a poll of ours, and plan the next."""
         target = report.target
         planned = self._planned.pop(target.id, None)
@@ -362,14 +362,14 @@ class PollScheduler:
             wait = min(self._current[target.id], timedelta(seconds=_REFUSED_SECONDS))
             self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC) + wait)
 
-    def _pace(self, report: Report) -> None:
+    def _pace(self, report: PollReport) -> None:
         target = report.target
         if report.events:
             self._last_change[target.id] = time.monotonic()
-        crowded = self._crowded()
-        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained or crowded)
+        backlogged = self._is_backlogged()
+        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained or backlogged)
         if strain != self._strain.get(target.id, 1):
-            why = "throttled" if report.strained else "backlog" if crowded else "calm"
+            why = "throttled" if report.strained else "backlog" if backlogged else "calm"
             _log.warning("poll.strain_changed", target=target.id, times_slower=strain, why=why)
         self._strain[target.id] = strain
         wanted = poll_interval(

@@ -38,7 +38,7 @@ from poller.store.tables import from_micros, job_counts, jobs, targets, to_micro
 from poller.store.target_rows import TargetRows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from poller.model import Change, Event
@@ -106,6 +106,8 @@ class Snapshot:
         self._database = database
         self._owner = owner
         self.lease = lease
+        self.on_owed: Callable[[], None] = lambda: None
+        """Called, in the thread that recorded, after each commit that owes deliveries."""
         self._renewed: dict[str, float] = {}
         insert = database.insert(jobs)
         changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
@@ -386,6 +388,8 @@ class Snapshot:
             self._owe(connection, owed)
 
         self._database.write(transaction)
+        if owed:
+            self.on_owed()
 
     def _write(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Write the jobs' rows, and keep the counts by what they replace."""

@@ -172,16 +172,16 @@ def test_a_target_of_an_unknown_account_records_nothing_before_it_is_known(
     built.open_store()
     (target,) = built.targets
     assert target.account_id is None
-    cycle = built.cycle()
-    assert cycle.poll(target).account_id is None
+    poller = built.poller()
+    assert poller.poll(target).account_id is None
     arn = simulator.submit_async(script=OPEN)
-    report = cycle.poll(target)
+    report = poller.poll(target)
     assert (report.account_id, report.events, report.changes) == ("123456789012", 0, 0)
     assert built.learn(target, "123456789012")
     built.announce(look=False)
     (known,) = built.targets
     assert known.account_id == "123456789012"
-    assert built.cycle().poll(known).events == 1
+    assert built.poller().poll(known).events == 1
     assert [one.arn for one in built.snapshot.open_jobs(known)] == [arn]
 
 
@@ -230,9 +230,9 @@ def test_jobs_of_another_account_are_said(
         built.open_store()
         (target,) = built.targets
         with capture_logs() as said:
-            cycle = built.cycle()
-            cycle.poll(target)
-            cycle.poll(target)
+            poller = built.poller()
+            poller.poll(target)
+            poller.poll(target)
     lines = [line for line in said if line["event"] == "target.account_mismatch"]
     assert [(line["account_id"], line["listed_account_id"]) for line in lines] == [(ACCOUNT, "123456789012")]
     labels = {"target": "a", "region": "us-east-1", "kind": "async_invoke"}

@@ -159,11 +159,11 @@ def test_a_full_scan_by_a_clock_that_was_ahead_is_due(
     built = quiet(parts)
     built.open_store()
     (target, _) = built.targets
-    cycle = built.cycle()
+    poller = built.poller()
     simulator.submit_async(script=OPEN)
     simulator.submit_batch(script=OPEN)
-    assert [cycle.poll(target).full for _ in range(2)] == [True, False]
+    assert [poller.poll(target).full for _ in range(2)] == [True, False]
     ahead = (datetime.now(UTC) + timedelta(days=365)).timestamp()
     with built.database.engine.begin() as connection:
         connection.execute(sa.update(targets).values(full_scan_at=ahead, claimed_at=ahead))
-    assert [cycle.poll(target).full for _ in range(2)] == [True, False]
+    assert [poller.poll(target).full for _ in range(2)] == [True, False]

@@ -228,13 +228,13 @@ def test_a_vanished_job_whose_get_is_denied_widens_no_window(baselined: Bench, l
     costs: list[int] = []
     with baselined.simulator.faults.active(hidden, poisoned(arn, code="AccessDeniedException", status=403)):
         for _ in range(9 * 4):
-            for _ in range(300):
+            for _ in range(150):
                 baselined.simulator.submit_batch(script=[("Submitted", 0), ("Completed", 1)])
             baselined.clock.tick(6 * 3600)
             poll = baselined.poll()
             assert not [event for event in poll.events if event["data"]["job_arn"] == arn]
             if not poll.report.full:
-                costs.append(len(poll.calls) - 300)
+                costs.append(len(poll.calls) - 150)
         assert max(costs) <= 3
     assert baselined.count("jobs_unconfirmed_total") > 0
     assert any(line["event"] == "job.unconfirmed" for line in log)
@@ -251,14 +251,14 @@ def test_items_without_a_status_keep_to_the_budget(bench: Bench) -> None:
     bare = faults.Change(
         lambda item: {key: value for key, value in item.items() if key != "status"}, operation=LISTS[BATCH]
     )
-    cycle = bench.cycle(gets=lambda _: 10)
+    poller = bench.poller(gets=lambda _: 10)
     renewals: list[Any] = []
     bench.simulator.faults.add(bare)
     arns = [bench.simulator.submit_batch(script=OPEN) for _ in range(40)]
     seen: list[str] = []
     for _ in range(4):
         bench.clock.tick(30)
-        poll = bench.poll(cycle=cycle, alive=renewals.append)
+        poll = bench.poll(poller=poller, on_progress=renewals.append)
         assert poll.calls.count(GETS[BATCH]) <= 10
         seen += [event["data"]["job_arn"] for event in poll.events]
     assert sorted(seen) == sorted(arns)
@@ -267,7 +267,7 @@ def test_items_without_a_status_keep_to_the_budget(bench: Bench) -> None:
     ended: list[Poll] = []
     for _ in range(8):
         bench.clock.tick(30)
-        ended.append(bench.poll(cycle=cycle))
+        ended.append(bench.poll(poller=poller))
     told = [event["data"]["status"] for poll in ended for event in poll.events]
     assert told == ["Completed"] * 40
 
@@ -321,10 +321,11 @@ def test_more_jobs_on_a_page_than_a_statement_takes_parameters(baselined: Bench)
 
 def test_large_items_are_recorded_a_few_at_a_time(baselined: Bench) -> None:
     """Twenty items of two megabytes are not all held as events at once (fault 55)."""
-    commits = []
+    commits: list[int] = []
+    baselined.snapshot.on_owed = lambda: commits.append(1)
     for _ in range(20):
         baselined.simulator.submit_batch(script=OPEN, fields={"jobName": "x" * 2_000_000})
-    poll = baselined.poll(recorded=lambda: commits.append(1))
+    poll = baselined.poll()
     assert len(poll.events) == 20
     assert len(commits) >= 4
 

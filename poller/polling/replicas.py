@@ -25,7 +25,7 @@ _OVERLAP_SECONDS = 2.0
 """How much longer ago each look reaches back than the one before, for transactions that were under way."""
 
 
-class Follower:
+class ReplicaWatcher:
     """Looks again and again.
 
     Args:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from poller.aws import Page
 
 
-def one_ahead(pages: Iterator[Page]) -> Iterator[Page]:
+def prefetch(pages: Iterator[Page]) -> Iterator[Page]:
     """Yield the same pages; one more is being fetched meanwhile, in a thread, and never two.
 
     A listing of a single page, the usual case, needs no thread. Whatever the fetch raises is raised in its

@@ -13,7 +13,7 @@ import pytest
 
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollScheduler, Report
+from poller.polling import PollReport, PollScheduler
 from poller.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ INTERVAL = 60.0
 class Replica:
     """A scheduler that knows of others, and whose polls do what the test says."""
 
-    def __init__(self, does: Callable[[Target], Report] = Report, *, concurrency: int = 1) -> None:
+    def __init__(self, does: Callable[[Target], PollReport] = PollReport, *, concurrency: int = 1) -> None:
         self._does = does
         self.polled: list[str] = []
         self.scheduler = PollScheduler(
-            cycle=self,  # type: ignore[arg-type]  # all it is asked for is poll()
+            poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=[A, B],
             interval=timedelta(seconds=INTERVAL),
             idle_interval=timedelta(seconds=INTERVAL),
@@ -42,7 +42,7 @@ class Replica:
             shared=True,
         )
 
-    def poll(self, target: Target, *, after: float = 0.0) -> Report:
+    def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
         """Poll."""
         assert after == pytest.approx(INTERVAL * 0.9)
         self.polled.append(target.id)
@@ -93,7 +93,7 @@ def test_a_poll_that_is_seen_twice_is_planned_by_once() -> None:
 def test_a_target_that_was_refused_is_asked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only after a whole interval: if nobody is seen who was faster, nobody was."""
     monkeypatch.setattr("poller.polling.scheduler._REFUSED_SECONDS", 0.05)
-    replica = Replica(lambda target: Report(target, claimed=replica.polled.count(A.id) > 2))
+    replica = Replica(lambda target: PollReport(target, claimed=replica.polled.count(A.id) > 2))
 
     async def main() -> None:
         replica.scheduler.seen(B.id, 0)
@@ -109,9 +109,9 @@ def test_what_another_polls_meanwhile_is_left_alone() -> None:
     """A target that waits for its turn is not even claimed once another replica has polled it."""
     release = threading.Event()
 
-    def wait(target: Target) -> Report:
+    def wait(target: Target) -> PollReport:
         release.wait(10)
-        return Report(target)
+        return PollReport(target)
 
     replica = Replica(wait)
 
@@ -132,7 +132,7 @@ def test_what_another_polls_meanwhile_is_left_alone() -> None:
 def test_the_interval_counts_from_the_claim() -> None:
     """The store counts from there, and would refuse a poll that is planned by an earlier moment."""
     ahead = 25.0
-    replica = Replica(lambda target: Report(target, begun=time.monotonic() + ahead))
+    replica = Replica(lambda target: PollReport(target, begun=time.monotonic() + ahead))
 
     async def main() -> None:
         async with replica.at_work():

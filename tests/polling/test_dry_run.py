@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poller.polling import Rehearsal
+from poller.polling import DryRun
 from poller.simulator import faults
 from tests.polling.conftest import BATCH, OPEN, Bench
 
@@ -21,7 +21,7 @@ def rows(bench: Bench) -> list[object]:
         ]
 
 
-def test_a_rehearsal_shows_what_a_poll_would_record(baselined: Bench) -> None:
+def test_a_dry_run_shows_what_a_poll_would_record(baselined: Bench) -> None:
     """New jobs, endings with their details and jobs that are missing: shown, routed, and not written."""
     old, ended, lost = (baselined.simulator.submit_batch(script=OPEN) for _ in range(3))
     baselined.poll()
@@ -30,11 +30,11 @@ def test_a_rehearsal_shows_what_a_poll_would_record(baselined: Bench) -> None:
     baselined.simulator.force(ended, "Failed", message="why")
     before = rows(baselined)
     shown: list[Observation] = []
-    ledger = Rehearsal(baselined.snapshot, shown.append)
+    snapshot = DryRun(baselined.database, shown.append)
     with baselined.simulator.faults.active(faults.Change(lambda _: None, arn=lost)):
         for _ in range(4):
             shown.clear()
-            poll = baselined.poll(ledger=ledger)
+            poll = baselined.poll(snapshot=snapshot)
             assert (poll.report.failure, poll.report.events, poll.report.open_jobs) == (None, 2, 3)
     found = {item.change.job.arn: item for item in shown}
     assert found.keys() == {old, ended, new}
@@ -48,30 +48,30 @@ def test_a_rehearsal_shows_what_a_poll_would_record(baselined: Bench) -> None:
     assert real["id"] == event.id
 
 
-def test_a_rehearsal_needs_no_lease(baselined: Bench) -> None:
+def test_a_dry_run_needs_no_lease(baselined: Bench) -> None:
     """A dry run looks at a target while the daemon polls it, and takes nothing from it."""
     assert baselined.snapshot.claim(BATCH) is not None
     baselined.simulator.submit_batch(script=OPEN)
     shown: list[Observation] = []
-    assert baselined.poll(ledger=Rehearsal(baselined.snapshot, shown.append)).report.claimed
+    assert baselined.poll(snapshot=DryRun(baselined.database, shown.append)).report.claimed
     assert len(shown) == 1
 
 
-def test_a_rehearsal_of_a_first_scan(bench: Bench) -> None:
+def test_a_dry_run_of_a_first_scan(bench: Bench) -> None:
     """On an empty store it shows the baseline, from an old job that is got and a broken listing too."""
     bench.simulator.submit_batch(script=OPEN)
     shown: list[Observation] = []
-    ledger = Rehearsal(bench.snapshot, shown.append)
-    poll = bench.poll(ledger=ledger)
+    snapshot = DryRun(bench.database, shown.append)
+    poll = bench.poll(snapshot=snapshot)
     assert (poll.report.full, poll.report.events, len(shown)) == (True, 0, 1)
     with bench.simulator.faults.active(faults.Fail()):
-        assert bench.poll(ledger=ledger).report.failure is not None
+        assert bench.poll(snapshot=snapshot).report.failure is not None
 
 
-def test_a_rehearsal_with_old_open_jobs(crowded: tuple[Bench, str]) -> None:
+def test_a_dry_run_with_old_open_jobs(crowded: tuple[Bench, str]) -> None:
     """The plan is the same as a real poll's: a window, and a Get for what it leaves out."""
     bench, old = crowded
     shown: list[Observation] = []
-    poll = bench.poll(ledger=Rehearsal(bench.snapshot, shown.append))
+    poll = bench.poll(snapshot=DryRun(bench.database, shown.append))
     assert poll.calls == ["ListModelInvocationJobs", "GetModelInvocationJob"]
     assert [item.change.job.arn for item in shown] == [old]

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from poller.model import Target
-    from poller.polling.scan import Report
+    from poller.polling.page import PollReport
 
 _SHARE = 4
 """The silent ones get this part of the turns, and at least one."""
 
 
-class Turns:
+class FairShare:
     """Gives out turns.
 
     Args:
@@ -49,7 +49,7 @@ class Turns:
                     yield
                     return
 
-    def told(self, report: Report) -> None:
+    def told(self, report: PollReport) -> None:
         """Learn from a poll whether its service answers."""
         place = self._place(report.target)
         if report.failure is not None and report.failure.reason is AwsReason.NETWORK:
