@@ -19,10 +19,10 @@ from poller.errors import AwsReason
 from poller.kinds import kinds
 from poller.metrics import Metrics
 from poller.model import Target
+from poller.pacing import call_budget
 from poller.polling import DryRun, Poller, unlimited
 from poller.progress import Progress
 from poller.routing import Router
-from poller.schedule import call_budget
 from poller.sinks import registry
 from poller.sinks.isolation import SinkLoop
 from poller.store import Database, Outbox, Snapshot

@@ -2,35 +2,34 @@
 
 APScheduler owns the timing: one job a target, never two polls of one target at once, missed runs merged into
 one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`, counted from when
-its last poll began, by whichever replica. APScheduler counts by the wall clock, so a jump of that clock is
-noticed against the monotonic one and every target is polled at once.
+its last poll began, on whichever replica.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING
 
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.polling.clock_jumps import watch_clock
 from poller.polling.fair_share import FairShare
 from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
-from poller.polling.wakeful import WakefulScheduler
-from poller.schedule import next_strain, poll_interval
+from poller.polling.pace import JITTER, Pace, PaceTrigger
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Sequence
+    from datetime import timedelta
 
     from poller.metrics import Metrics
     from poller.model import Target
@@ -40,18 +39,11 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
-_JITTER = 0.1
-_CLOCK_CHECK_SECONDS = 5.0
-_CLOCK_JUMP_SECONDS = 2.0
 _NOT_OFFERED = (AwsReason.NETWORK, AwsReason.CREDENTIALS)
 """How a region answers that does not offer a service, or that an account has not enabled."""
 _LOOP = "polls"
 _MOST_TOLD = 500
 """With more targets than this, a poll that has found nothing new is told at debug level only."""
-_SAME_SECONDS = 2.0
-"""Two sightings of one poll may differ by so much, where a replica was slow to look."""
-_REFUSED_SECONDS = 2.0
-"""A replica that was slower than another has heard of the other's poll by then."""
 
 
 class PollScheduler:
@@ -99,18 +91,14 @@ class PollScheduler:
         self._is_backlogged = is_backlogged
         self._optional = optional
         self._shared = shared
-        self._begun: dict[str, float] = {}
-        self._planned: dict[str, float] = {}
+        self._paces = {target.id: Pace(interval.total_seconds()) for target in targets}
+        self._intervals = Counter(pace.interval for pace in self._paces.values())
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
         self._turns = FairShare(concurrency)
-        self._scheduler = WakefulScheduler(timezone=UTC)
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[PollReport | None]] = set()
-        self._current: dict[str, timedelta] = {}
-        self._paces: Counter[timedelta] = Counter()
-        self._last_change: dict[str, float] = {}
-        self._strain: dict[str, int] = {}
 
     def start(self) -> None:
         """Begin: every target is polled at once, and then in its rhythm; or not, after a stop."""
@@ -118,14 +106,14 @@ class PollScheduler:
             return
         # Each replica in an order of its own, so that they do not all ask for the same target.
         for target in random.sample(self._targets, len(self._targets)) if self._shared else self._targets:
-            self._last_change[target.id] = time.monotonic()
-            self._set_pace(target, self._interval)
+            pace = self._paces[target.id]
+            pace.last_change = time.monotonic()
+            self._show_interval(target, pace)
             self._scheduler.add_job(
                 self._run,
-                self._trigger(self._interval),
+                PaceTrigger(pace),
                 args=[target],
                 id=target.id,
-                next_run_time=self._next(target.id),
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
@@ -135,71 +123,34 @@ class PollScheduler:
 
     def seen(self, target_id: str, age: float) -> None:
         """Learn that a replica has begun to poll a target so many seconds ago; it may be known already."""
-        begun = time.monotonic() - age
-        known = self._begun.get(target_id)
-        if known is not None and begun - known < min(_SAME_SECONDS, self._interval.total_seconds() / 2):
-            return
-        self._begun[target_id] = begun
-        self._plan(target_id)
+        if target_id in self._paces:
+            shortest = self._interval.total_seconds()
+            self._paces[target_id].saw(time.monotonic() - age, shortest)
 
     def poll_soon(self, target_id: str) -> None:
         """Make a target due, because its last poll was cut off."""
-        self._begun.pop(target_id, None)
-        self._plan(target_id)
-
-    def _plan(self, target_id: str) -> None:
-        if target_id in self._current and not self._stop.is_set():
-            self._scheduler.modify_job(target_id, next_run_time=self._next(target_id))
-
-    def _next(self, target_id: str) -> datetime:
-        """When to poll a target: an interval after the last poll began, and at once without one."""
-        now = time.monotonic()
-        begun = self._begun.get(target_id)
-        if begun is not None:
-            interval = self._current.get(target_id, self._interval).total_seconds()
-            spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads polls, guards nothing
-            self._planned[target_id] = begun + interval * spread
-        wait = max(0.0, self._planned.get(target_id, now) - now) if begun is not None else 0.0
-        return datetime.now(UTC) + timedelta(seconds=wait)
-
-    async def watch_clock(self) -> None:
-        """Notice when the wall clock jumps, and poll every target then; runs until cancelled."""
-        before = time.time() - time.monotonic()
-        while True:
-            await asyncio.sleep(_CLOCK_CHECK_SECONDS)
-            offset = time.time() - time.monotonic()
-            if abs(offset - before) > _CLOCK_JUMP_SECONDS:
-                _log.warning("clock.jumped", seconds=round(offset - before, 3))
-                self.poll_now()
-            elif late := self._far_ahead():
-                # A jump there and back between two looks; what was timed in between is not.
-                _log.warning("clock.jumped", seconds=0.0, targets=late)
-                self.poll_now()
-            else:
-                # While the clock was behind, APScheduler may have set out to sleep until it is right.
-                self._scheduler.wakeup()
-            before = offset
-
-    def _far_ahead(self) -> list[str]:
-        """The targets whose next poll is later than their interval explains."""
-        if not self._current:
-            return []
-        now, shortest, late = datetime.now(UTC), _explained(min(+self._paces)), []
-        # Ordered by when they run, so that nearly all of many thousands need no look.
-        for job in reversed(self._scheduler.get_jobs()):
-            ahead = job.next_run_time - now
-            if ahead <= shortest:
-                break
-            if ahead > _explained(self._current[job.id]):
-                late.append(job.id)
-        return late
+        if target_id in self._paces:
+            self._paces[target_id].forget()
+            self._plan(target_id)
 
     def poll_now(self) -> None:
         """Make every target due, unless no more polls are to begin."""
-        if self._stop.is_set() or not self._scheduler.running:
-            return
         for target in self._targets:
-            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
+            self._paces[target.id].make_due()
+            self._plan(target.id)
+
+    def _plan(self, target_id: str) -> None:
+        """Let APScheduler ask when a target is due, instead of at its next run."""
+        if self._scheduler.running and not self._stop.is_set():
+            self._scheduler.reschedule_job(target_id, trigger=PaceTrigger(self._paces[target_id]))
+
+    async def watch_clock(self) -> None:
+        """Poll every target when the wall clock jumps; runs until cancelled."""
+        await watch_clock(self._scheduler, self._shortest, self.poll_now)
+
+    def _shortest(self) -> float:
+        """The shortest interval of any target, in seconds."""
+        return min(+self._intervals, default=self._interval.total_seconds())
 
     async def stop(self, grace: float) -> bool:
         """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds.
@@ -304,7 +255,7 @@ class PollScheduler:
             _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
-        after = self._current[target.id].total_seconds() * (1 - _JITTER) if self._shared else 0.0
+        after = self._paces[target.id].interval * (1 - JITTER) if self._shared else 0.0
         if self._is_early(target, after):
             return
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
@@ -313,14 +264,17 @@ class PollScheduler:
             after = 0.0
 
     def _is_early(self, target: Target, after: float) -> bool:
-        """Whether another replica has begun to poll a target meanwhile; then it is planned anew."""
-        if time.monotonic() - self._begun.get(target.id, -math.inf) >= after:
+        """Whether a replica has begun to poll a target since it was planned; then it is planned by that."""
+        pace = self._paces[target.id]
+        if pace.begun is None or time.monotonic() - pace.begun >= after:
             return False
+        pace.count_from(pace.begun)
         self._plan(target.id)
         return True
 
     async def _run_once(self, target: Target, after: float) -> bool:
         """Poll, and say whether there is more to do at once."""
+        pace = self._paces[target.id]
         async with self._turns.turn(target):
             # Where many are due at once, others poll some of them before their turn comes here.
             if self._stop.is_set() or self._is_early(target, after):
@@ -328,6 +282,7 @@ class PollScheduler:
             self._moved()
             self.expect(target)
             began = time.monotonic()
+            late = None if pace.begun is None else began - pace.due_at
             task = asyncio.ensure_future(self.poll(target, after=after))
             self._running.add(task)
             try:
@@ -338,60 +293,37 @@ class PollScheduler:
         if report is not None:
             self._turns.told(report)
             if report.claimed:
-                self._learn(report, began)
+                if late is not None:
+                    self._metrics.poll_lateness.observe(max(0.0, late))
+                self._adapt(report, pace)
+                # Not before the claim, or the next one could come too early for the store, which counts from
+                # there.
+                pace.count_from(report.begun or began)
+                self._plan(target.id)
             elif self._shared:
-                self._refused(target)
+                pace.ask_again_soon()
+                self._plan(target.id)
             self._reported(report)
         self._moved()
         return report is not None and report.deferred > 0 and not (report.strained or self._is_backlogged())
 
-    def _learn(self, report: PollReport, began: float) -> None:
-        """Take note of a poll of ours, and plan the next."""
-        target = report.target
-        planned = self._planned.pop(target.id, None)
-        if planned is not None:
-            self._metrics.poll_lateness.observe(max(0.0, began - planned))
-        self._pace(report)
-        # Not before the claim, or the next one could come too early for the store, which counts from there.
-        self._begun[target.id] = report.begun or began
-        self._plan(target.id)
-
-    def _refused(self, target: Target) -> None:
-        """Ask for a target again soon, unless it is seen by then who was faster."""
-        if target.id in self._current and not self._stop.is_set():
-            wait = min(self._current[target.id], timedelta(seconds=_REFUSED_SECONDS))
-            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC) + wait)
-
-    def _pace(self, report: PollReport) -> None:
-        target = report.target
-        if report.events:
-            self._last_change[target.id] = time.monotonic()
-        backlogged = self._is_backlogged()
-        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained or backlogged)
-        if strain != self._strain.get(target.id, 1):
+    def _adapt(self, report: PollReport, pace: Pace) -> None:
+        """Set a target's interval by what its poll has found."""
+        target, before, backlogged = report.target, pace.interval, self._is_backlogged()
+        if pace.adapt(
+            report, interval=self._interval, idle_interval=self._idle_interval, backlogged=backlogged
+        ):
             why = "throttled" if report.strained else "backlog" if backlogged else "calm"
-            _log.warning("poll.strain_changed", target=target.id, times_slower=strain, why=why)
-        self._strain[target.id] = strain
-        wanted = poll_interval(
-            interval=self._interval,
-            idle_interval=self._idle_interval,
-            open_jobs=report.open_jobs,
-            quiet_for=timedelta(seconds=time.monotonic() - self._last_change[target.id]),
-            strain=strain,
-        )
-        if wanted != self._current[target.id] and not self._stop.is_set():
-            self._set_pace(target, wanted)
-            self._scheduler.reschedule_job(target.id, trigger=self._trigger(wanted))
-            _log.debug("poll.paced", target=target.id, seconds=wanted.total_seconds())
+            _log.warning("poll.strain_changed", target=target.id, times_slower=pace.strain, why=why)
+        if pace.interval != before:
+            self._intervals[before] -= 1
+            self._intervals[pace.interval] += 1
+            self._show_interval(target, pace)
+            _log.debug("poll.paced", target=target.id, seconds=pace.interval)
 
-    def _set_pace(self, target: Target, interval: timedelta) -> None:
-        before = self._current.get(target.id)
-        if before is not None:
-            self._paces[before] -= 1
-        self._paces[interval] += 1
-        self._current[target.id] = interval
+    def _show_interval(self, target: Target, pace: Pace) -> None:
         labels = (target.name, target.region, target.kind)
-        self._metrics.poll_interval.labels(*labels).set(interval.total_seconds())
+        self._metrics.poll_interval.labels(*labels).set(pace.interval)
 
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
@@ -400,18 +332,8 @@ class PollScheduler:
 
     def _moved(self) -> None:
         """Take note that a poll has begun or ended; with so many threads, others may have to wait."""
-        if self._current and not self._stop.is_set():
-            soonest = min(+self._paces).total_seconds()
-            self._progress.beat(_LOOP, within=soonest * (1 + _JITTER) + LONGEST_CALL_SECONDS)
-
-    def _trigger(self, interval: timedelta) -> IntervalTrigger:
-        seconds = interval.total_seconds()
-        return IntervalTrigger(seconds=seconds, jitter=seconds * _JITTER, timezone=UTC)
-
-
-def _explained(interval: timedelta) -> timedelta:
-    """How long before a poll its target may have been planned."""
-    return interval * (1 + _JITTER) + timedelta(seconds=_CLOCK_JUMP_SECONDS)
+        if self._targets and not self._stop.is_set():
+            self._progress.beat(_LOOP, within=self._shortest() * (1 + JITTER) + LONGEST_CALL_SECONDS)
 
 
 def _loop_of(target: Target) -> str:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
-from poller.schedule import REFUSED_ATTEMPTS
+from poller.retry import REFUSED_ATTEMPTS
 from tests.delivery.conftest import Bench, Told, place
 
 if TYPE_CHECKING:

@@ -59,6 +59,12 @@ class Replica:
         )
         self.follower = ReplicaWatcher(self.snapshot, self.scheduler, shared=shared)
 
+    def poll_hourly(self) -> None:
+        """Poll so rarely that only what is learned of others makes a target due."""
+        self.scheduler._interval = self.scheduler._idle_interval = timedelta(hours=1)
+        for pace in self.scheduler._paces.values():
+            pace.interval = 3600.0
+
     def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
         """Claim a target, and give it back, or leave it lying."""
         claim = self.snapshot.claim(target, after=after)
@@ -146,7 +152,7 @@ def test_what_was_cut_off_is_polled_when_its_lease_is_over(
     dead.cut_off.add(lost.id)
     dead.poll(lost)
     (second,) = replicas(1, shared=shared)
-    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    second.poll_hourly()
     run([second], LEASE + 1.5)
     (begun,) = second.begun[lost.id]
     assert LEASE * 0.9 < begun - dead.begun[lost.id][0] < LEASE + 1.0
@@ -167,7 +173,7 @@ def test_a_store_that_fails_is_followed_again_later(
         return real(within)
 
     monkeypatch.setattr(second.snapshot, "sightings", fail_thrice)
-    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    second.poll_hourly()
     for target in TARGETS:
         first.poll(target)
     run([second], 1.5)

@@ -366,8 +366,8 @@ def test_a_jump_of_the_wall_clock_makes_every_target_due(
     """When the wall clock jumps an hour either way, all targets are polled at once (fault 12)."""
     offset = [0.0]
     clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
-    monkeypatch.setattr("poller.polling.scheduler.time", clock)
-    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("poller.polling.clock_jumps.time", clock)
+    monkeypatch.setattr("poller.polling.clock_jumps._CHECK_SECONDS", 0.05)
     script = Script()
     rig = Rig(script, interval=600, idle=600)
 
@@ -387,8 +387,8 @@ def test_a_jump_during_the_stop_is_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     """A clock that jumps while running polls are waited for does not begin new ones, and breaks nothing."""
     offset = [0.0]
     clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
-    monkeypatch.setattr("poller.polling.scheduler.time", clock)
-    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("poller.polling.clock_jumps.time", clock)
+    monkeypatch.setattr("poller.polling.clock_jumps._CHECK_SECONDS", 0.05)
     free = threading.Event()
     script = Script(lambda target: (free.wait(10), PollReport(target))[1])
     rig = Rig(script, interval=600, idle=600)

@@ -1,4 +1,4 @@
-"""When to try a failed delivery again, and when a target is due.
+"""When to try a failed delivery again.
 
 Pure: the random draw is an argument. Waits grow exponentially with full jitter: a uniform draw between zero
 and a ceiling that doubles, which spreads the retries of many deliveries better than any fixed share of it.
@@ -16,10 +16,6 @@ up at its start.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 REFUSED_ATTEMPTS = 5
 REFUSED_SECONDS = 15 * 60.0
@@ -28,12 +24,6 @@ replaced may refuse everything for some minutes."""
 
 SLACK_SECONDS = 60.0
 """What an attempt may take beside its wait: the send itself, a queue, a moment without the database."""
-
-LEAST_BUDGET = 10
-"""Calls for single jobs that a poll may make however short the interval is."""
-
-MOST_STRAIN = 8
-"""How many times slower than usual a target is polled at most while AWS throttles it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,45 +83,3 @@ def _tried_for(policy: RetryPolicy, failures: int, since_first: float) -> float:
     """
     longest = sum(_ceiling(policy, failure) + SLACK_SECONDS for failure in range(1, min(failures, 10_000)))
     return max(0.0, min(since_first, longest))
-
-
-def call_budget(*, requests_per_second: float, interval: timedelta, sharing: int) -> int:
-    """How many calls for single jobs one poll may make, so that it ends about when the next is due.
-
-    Args:
-        requests_per_second: The limit for the account and region.
-        interval: Between two polls.
-        sharing: How many targets poll that account and region.
-    """
-    return max(LEAST_BUDGET, int(requests_per_second * interval.total_seconds() / sharing))
-
-
-def next_strain(strain: int, *, strained: bool) -> int:
-    """How many times slower than usual to poll: doubles with every strained poll, halves with every calm one.
-
-    Args:
-        strain: The present factor, at least 1.
-        strained: AWS throttled the poll, or had to be asked more than once.
-    """
-    return min(strain * 2, MOST_STRAIN) if strained else max(strain // 2, 1)
-
-
-def poll_interval(
-    *,
-    interval: timedelta,
-    idle_interval: timedelta,
-    open_jobs: int,
-    quiet_for: timedelta | None,
-    strain: int = 1,
-) -> timedelta:
-    """How long to wait until a target's next poll.
-
-    Args:
-        interval: For a target that has open jobs, or was quiet for less than `idle_interval`.
-        idle_interval: For any other.
-        open_jobs: Open jobs of the target.
-        quiet_for: How long ago a change was last seen; `None` if never since the start.
-        strain: How many times slower than that.
-    """
-    busy = open_jobs > 0 or (quiet_for is not None and quiet_for < idle_interval)
-    return (interval if busy else idle_interval) * strain
