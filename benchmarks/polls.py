@@ -1,4 +1,4 @@
-"""Polls with the product's own parts, put together as `bedrock-poller once` does."""
+"""Polls with the product's own components, put together as `bedrock-poller once` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.processes import environment
-from poller.app import Parts, load_settings
+from poller.app import Components, load_settings
 from poller.app.gauges import StoreGauges
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ class Poller:
 
     def __init__(self, url: str, store: Path, **sections: object) -> None:
         os.environ |= environment(url)
-        self.parts = Parts(load_settings(None, configuration(store, sections)))
-        self.parts.open_store()
-        (self.target,) = self.parts.targets
-        self._poller = self.parts.poller()
-        self._gauges = StoreGauges(self.parts.metrics, self.parts.snapshot, self.parts.outbox)
+        self.components = Components(load_settings(None, configuration(store, sections)))
+        self.components.open_store()
+        (self.target,) = self.components.targets
+        self._poller = self.components.poller()
+        self._gauges = StoreGauges(self.components.metrics, self.components.snapshot, self.components.outbox)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.parts.close()
+        self.components.close()
 
     def poll(self) -> PollReport:
         """Poll the target once.
@@ -70,5 +70,5 @@ class Poller:
 
     def refresh(self) -> None:
         """Bring the gauges up to date, as the daemon does after a poll."""
-        self._gauges.refresh_jobs(self.parts.targets)
-        self._gauges.refresh_outbox(self.parts.settings.sinks)
+        self._gauges.refresh_jobs(self.components.targets)
+        self._gauges.refresh_outbox(self.components.settings.sinks)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LEAST_BUDGET = 10
 """Calls for single jobs that a poll may make however short the interval is."""
 
-MOST_STRAIN = 8
+MAX_BACKOFF_FACTOR = 8
 """How many times slower than usual a target is polled at most while AWS throttles it."""
 
 
@@ -28,14 +28,14 @@ def call_budget(*, requests_per_second: float, interval: timedelta, sharing: int
     return max(LEAST_BUDGET, int(requests_per_second * interval.total_seconds() / sharing))
 
 
-def next_strain(strain: int, *, strained: bool) -> int:
-    """How many times slower than usual to poll: doubles with every strained poll, halves with every calm one.
+def next_backoff_factor(backoff_factor: int, *, throttled: bool) -> int:
+    """How many times slower than usual to poll: doubled by a throttled poll, halved by a calm one.
 
     Args:
-        strain: The present factor, at least 1.
-        strained: AWS throttled the poll, or had to be asked more than once.
+        backoff_factor: The present factor, at least 1.
+        throttled: AWS throttled the poll, or had to be asked more than once.
     """
-    return min(strain * 2, MOST_STRAIN) if strained else max(strain // 2, 1)
+    return min(backoff_factor * 2, MAX_BACKOFF_FACTOR) if throttled else max(backoff_factor // 2, 1)
 
 
 def poll_interval(
@@ -44,7 +44,7 @@ def poll_interval(
     idle_interval: timedelta,
     open_jobs: int,
     quiet_for: timedelta | None,
-    strain: int = 1,
+    backoff_factor: int = 1,
 ) -> timedelta:
     """How long to wait until a target's next poll.
 
@@ -53,7 +53,7 @@ def poll_interval(
         idle_interval: For any other.
         open_jobs: Open jobs of the target.
         quiet_for: How long ago a change was last seen; `None` if never since the start.
-        strain: How many times slower than that.
+        backoff_factor: How many times slower than that.
     """
     busy = open_jobs > 0 or (quiet_for is not None and quiet_for < idle_interval)
-    return (interval if busy else idle_interval) * strain
+    return (interval if busy else idle_interval) * backoff_factor

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.pacing import LEAST_BUDGET, MOST_STRAIN, call_budget, next_strain, poll_interval
+from poller.pacing import LEAST_BUDGET, MAX_BACKOFF_FACTOR, call_budget, next_backoff_factor, poll_interval
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,16 @@ def test_a_target_is_polled_often_while_something_goes_on(
 @given(st.lists(st.booleans(), max_size=30))
 def test_a_strained_target_is_polled_less_and_recovers(polls: list[bool]) -> None:
     """The factor doubles up to its bound, and as many calm polls bring it back."""
-    strain = 1
-    for strained in polls:
-        after = next_strain(strain, strained=strained)
-        assert after == (min(strain * 2, MOST_STRAIN) if strained else max(strain // 2, 1))
-        strain = after
-    for _ in range(MOST_STRAIN.bit_length()):
-        strain = next_strain(strain, strained=False)
-    assert strain == 1
+    backoff_factor = 1
+    for throttled in polls:
+        after = next_backoff_factor(backoff_factor, throttled=throttled)
+        assert after == (
+            min(backoff_factor * 2, MAX_BACKOFF_FACTOR) if throttled else max(backoff_factor // 2, 1)
+        )
+        backoff_factor = after
+    for _ in range(MAX_BACKOFF_FACTOR.bit_length()):
+        backoff_factor = next_backoff_factor(backoff_factor, throttled=False)
+    assert backoff_factor == 1
 
 
 def test_strain_stretches_either_interval() -> None:
@@ -48,7 +50,7 @@ def test_strain_stretches_either_interval() -> None:
     interval, idle = timedelta(seconds=30), timedelta(seconds=120)
     for open_jobs, usual in ((1, interval), (0, idle)):
         waits = poll_interval(
-            interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=None, strain=4
+            interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=None, backoff_factor=4
         )
         assert waits == 4 * usual
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from poller.kinds import KINDS
 from poller.metrics import DELIVERY_STATES
-from poller.store.rows import RECORD_STATES
+from poller.store.jobs import RECORD_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

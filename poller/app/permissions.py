@@ -29,7 +29,7 @@ from poller.app.statements import (
     sending,
     wrong,
 )
-from poller.settings.values import check_external_id
+from poller.settings.types import check_external_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

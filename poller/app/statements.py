@@ -18,7 +18,7 @@ from botocore.exceptions import UnknownRegionError
 
 from poller.errors import ConfigError, Problem
 from poller.kinds import KINDS
-from poller.settings.values import AUTO
+from poller.settings.types import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

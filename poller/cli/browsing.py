@@ -14,7 +14,7 @@ from rich.text import Text
 from poller.cli.context import store_of
 from poller.cli.options import LARGEST_ID
 from poller.errors import PollerError
-from poller.store.browse import Browser, Selection
+from poller.store.queries import Browser, Selection
 from poller.terminal import printable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from poller.cli.context import Context
-    from poller.store.browse import Row
+    from poller.store.queries import Row
 
 _TABLES: dict[str, tuple[str, ...]] = {
     "targets": ("id", "baselined", "polled_at", "full_scan_at", "newest_submission"),

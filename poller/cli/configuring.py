@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError
 
 from poller.app.configuration import load_settings, load_with_warnings, settings_model
 from poller.app.permissions import daemon_policy, listing_policy, member_policy, trust_policy
-from poller.envelope import schema as event_schema
 from poller.errors import ConfigError, Problem
-from poller.settings.reference import json_schema
+from poller.events import schema as event_schema
+from poller.settings.json_schema import json_schema
 
 if TYPE_CHECKING:
     from poller.cli.context import Context
@@ -38,7 +38,7 @@ def print_schema(which: str) -> None:
     typer.echo(json.dumps(found, indent=2))
 
 
-def print_policy(context: Context, asked: Asked) -> None:
+def print_policy(context: Context, asked: PolicyOptions) -> None:
     """Print an IAM policy document, and on standard error what one should know about it."""
     settings = load_settings(context.config)
     asked.check()
@@ -69,7 +69,7 @@ def print_policy(context: Context, asked: Asked) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PolicyOptions:
     """The options of `iam-policy`; `permissions` explains them."""
 
     member: bool = False

@@ -15,13 +15,13 @@ import typer
 from poller import logs
 from poller.app.daemon import Daemon
 from poller.app.once import dry_run_database, run_once
-from poller.app.parts import Parts
+from poller.app.runtime import Components
 from poller.cli.context import store_of
-from poller.envelope import iso
+from poller.events import iso
 from poller.settings.secrets import parts_of, read_secret_file
 from poller.settings.store_url import has_password
 from poller.store import Database
-from poller.store.copying import copy
+from poller.store.copy import copy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ def run_daemon(context: Context) -> None:
     settings = context.settings(starting=True)
 
     async def main() -> bool:
-        daemon = Daemon(Parts(settings), read=lambda: context.settings(starting=True))
+        daemon = Daemon(Components(settings), read=lambda: context.settings(starting=True))
         return await daemon.run()
 
     if not asyncio.run(main()):
@@ -50,14 +50,14 @@ def run_one_poll(context: Context, *, dry_run: bool, drain: bool) -> int:
     """Poll once; the exit code says whether every target was seen whole."""
     settings = context.settings(starting=True)
     database = dry_run_database(settings.store) if dry_run else None
-    parts = Parts(settings, database=database)
+    components = Components(settings, database=database)
     try:
-        outcome = asyncio.run(run_once(parts, drain=drain, show=_show if dry_run else None))
+        outcome = asyncio.run(run_once(components, drain=drain, show=_show if dry_run else None))
     finally:
-        parts.close()
+        components.close()
     verb = "would record" if dry_run else "recorded"
     found = f"{outcome.events} events and {outcome.jobs} rows of jobs"
-    typer.echo(f"once: {verb} {found} from {len(parts.targets)} targets", err=True)
+    typer.echo(f"once: {verb} {found} from {len(components.targets)} targets", err=True)
     for target in outcome.failed:
         typer.echo(f"once: {target} could not be seen whole", err=True)
     for sink, pending in outcome.pending.items():

@@ -239,9 +239,9 @@ def iam_policy(
     assume the roles; with `--member` the policy of the roles; and with `--trust` who may assume them. What
     does not fit into JSON is a note on standard error.
     """
-    from poller.cli.configuring import Asked, print_policy
+    from poller.cli.configuring import PolicyOptions, print_policy
 
-    asked = Asked(
+    asked = PolicyOptions(
         member=member,
         trust=trust,
         organization=organization,

@@ -13,7 +13,7 @@ from poller.cli.context import store_of
 from poller.cli.sinking import require_sink
 from poller.errors import ConfigError, PollerError, Problem
 from poller.store import Outbox
-from poller.store.browse import Browser, Selection
+from poller.store.queries import Browser, Selection
 from poller.store.replay import MOST_IDS, Drop, Replay
 from poller.terminal import printable
 

@@ -15,8 +15,8 @@ from poller import logs
 from poller.cli.browsing import cell
 from poller.cli.context import store_of
 from poller.delivery import attempt, close_sink
-from poller.envelope import sample_event
 from poller.errors import ConfigError, DeliveryError, Problem
+from poller.events import sample_event
 from poller.sinks import registry
 from poller.store import Outbox
 from poller.terminal import printable

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from poller.app.targets import access_of
-from poller.aws import Access, JobsApi, Sessions
+from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.cli.browsing import browser_of
 from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of, kinds
@@ -84,13 +84,13 @@ def follow(context: Context, job_key: str, *, every: float) -> int:
     return 0 if job.outcome is Outcome.SUCCEEDED else 1
 
 
-def _access(settings: Settings, region: str, account: str) -> Access:
+def _access(settings: Settings, region: str, account: str) -> AccountAccess:
     """The access of the target that watches the job's place; the default chain if there is none."""
     for target in settings.targets:
         if target.role_account == account and region in (target.regions or (region,)):
             return access_of(target)
     own = next((target for target in settings.targets if target.role_arn is None), None)
-    return access_of(own) if own else Access()
+    return access_of(own) if own else AccountAccess()
 
 
 def _progress(job: Job) -> tuple[int | None, int, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from apscheduler.triggers.base import BaseTrigger
 
-from poller.pacing import next_strain, poll_interval
+from poller.pacing import next_backoff_factor, poll_interval
 
 if TYPE_CHECKING:
     from poller.polling.page import PollReport
@@ -37,14 +37,14 @@ class Pace:
         due_at: When the next poll is to begin.
         begun: When the last poll began; `None` if none is known.
         last_change: When a poll last found a change.
-        strain: How many times slower than usual the target is polled.
+        backoff_factor: How many times slower than usual the target is polled.
     """
 
     interval: float
     due_at: float = field(default_factory=time.monotonic)
     begun: float | None = None
     last_change: float = field(default_factory=time.monotonic)
-    strain: int = 1
+    backoff_factor: int = 1
 
     def wait(self) -> float:
         """Seconds until the next poll; zero if it is due."""
@@ -77,7 +77,7 @@ class Pace:
     def adapt(
         self, report: PollReport, *, interval: timedelta, idle_interval: timedelta, backlogged: bool
     ) -> bool:
-        """Set the interval by what a poll has found; returns whether the strain has changed.
+        """Set the interval by what a poll has found; returns whether the backoff_factor has changed.
 
         Args:
             report: What the poll found.
@@ -88,16 +88,16 @@ class Pace:
         now = time.monotonic()
         if report.events:
             self.last_change = now
-        before = self.strain
-        self.strain = next_strain(before, strained=report.strained or backlogged)
+        before = self.backoff_factor
+        self.backoff_factor = next_backoff_factor(before, throttled=report.throttled or backlogged)
         self.interval = poll_interval(
             interval=interval,
             idle_interval=idle_interval,
             open_jobs=report.open_jobs,
             quiet_for=timedelta(seconds=now - self.last_change),
-            strain=self.strain,
+            backoff_factor=self.backoff_factor,
         ).total_seconds()
-        return self.strain != before
+        return self.backoff_factor != before
 
 
 class PaceTrigger(BaseTrigger):  # type: ignore[misc] # it has no types

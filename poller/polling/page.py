@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from poller import logs
 from poller.diff import diff, supersedes
-from poller.envelope import happened_at, job_event
 from poller.errors import AwsError, AwsReason, ItemError
+from poller.events import happened_at, job_event
 from poller.model import Details
 from poller.store import Observation
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from poller.aws import JobsApi, Page
     from poller.kinds import Kind
-    from poller.model import Change, Job, Known, Target
+    from poller.model import Change, Job, JobState, Target
     from poller.plan import OpenJob
     from poller.polling.poller import Poller
     from poller.store import Claim
@@ -55,7 +55,7 @@ class PollReport:
         events: Events recorded.
         open_jobs: Open jobs at the end.
         deferred: Jobs left to the next poll, because the budget of calls was spent.
-        strained: AWS throttled the poll, or a call needed more than one attempt.
+        throttled: AWS throttled the poll, or a call needed more than one attempt.
         failure: Why the poll is incomplete; `None` if the target was seen whole.
         account_id: The account whose jobs are listed, if it was unknown; the poll ended there.
         begun: When the target was claimed, in monotonic seconds; `None` if it was not.
@@ -70,7 +70,7 @@ class PollReport:
     events: int = 0
     open_jobs: int = 0
     deferred: int = 0
-    strained: bool = False
+    throttled: bool = False
     failure: AwsError | None = None
     account_id: str | None = None
     begun: float | None = None
@@ -141,7 +141,7 @@ class JobRecorder:
         known = self._without_future_times(self._snapshot.known([job.arn]), served_at)
         self.record_jobs([replace(job, details=Details.COMPLETE)], known)
 
-    def record_jobs(self, jobs: Sequence[Job], known: Mapping[str, Known]) -> None:
+    def record_jobs(self, jobs: Sequence[Job], known: Mapping[str, JobState]) -> None:
         """Diff jobs against their rows and record the changes: endings with details, a few at a time."""
         self.keep_lease()
         for job in jobs:
@@ -222,11 +222,11 @@ class JobRecorder:
             if submitted is not None and page.served_at is not None and submitted <= page.served_at:
                 self.high_water = max(submitted, self.high_water or submitted)
 
-    def _parse(self, page: Page) -> tuple[list[Job], Mapping[str, Known]]:
+    def _parse(self, page: Page) -> tuple[list[Job], Mapping[str, JobState]]:
         """The jobs of a page that may have changed, and their rows."""
         # A job that ended before and is listed as ended is not looked at: nearly all of a long history.
-        identities = [self.kind.glance(item) for item in page.items]
-        ended, others = self._snapshot.recall([arn for arn, _ in identities if arn is not None])
+        identities = [self.kind.peek_identity(item) for item in page.items]
+        ended, others = self._snapshot.load_states([arn for arn, _ in identities if arn is not None])
         fresh = [
             item
             for item, (arn, status) in zip(page.items, identities, strict=True)
@@ -257,8 +257,8 @@ class JobRecorder:
         return served_at or self.poller.now() + _NO_DATE
 
     def _without_future_times(
-        self, known: Mapping[str, Known], served_at: datetime | None
-    ) -> Mapping[str, Known]:
+        self, known: Mapping[str, JobState], served_at: datetime | None
+    ) -> Mapping[str, JobState]:
         """The rows without times that are yet to come: such a time would outdo all that is seen later."""
         limit = self._limit(served_at)
         absurd = {

@@ -103,7 +103,7 @@ class Poller:
                 self._poll_claimed(claim, report)
         except AwsError as error:
             report.failure = error
-            report.strained = report.strained or error.reason is AwsReason.THROTTLED
+            report.throttled = report.throttled or error.reason is AwsReason.THROTTLED
             self._on_failure(target, error)
             self.snapshot.release(claim)
         except BaseException:
@@ -146,7 +146,7 @@ class Poller:
             stragglers.get_unlisted()
             stragglers.count_absences()
         finally:
-            report.strained = api.throttled
+            report.throttled = api.throttled
         self._finish(claim, recorder, stragglers, report)
 
     def _plan(self, claim: Claim, open_jobs: Sequence[OpenJob]) -> ScanPlan:

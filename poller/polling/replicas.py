@@ -15,7 +15,7 @@ from poller.errors import StoreError
 
 if TYPE_CHECKING:
     from poller.polling.scheduler import PollScheduler
-    from poller.store import Sighting, Snapshot
+    from poller.store import Snapshot, TargetActivity
 
 _log = logs.get(__name__)
 
@@ -63,7 +63,7 @@ class ReplicaWatcher:
         for sighting in found:
             self._tell(sighting)
 
-    def _tell(self, sighting: Sighting) -> None:
+    def _tell(self, sighting: TargetActivity) -> None:
         if sighting.cut_off:
             self._scheduler.poll_soon(sighting.target_id)
         elif self._shared:

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import timedelta
 
+    from poller.heartbeats import Heartbeats
     from poller.metrics import Metrics
     from poller.model import Target
     from poller.polling.page import PollReport
     from poller.polling.poller import Poller
-    from poller.progress import Progress
 
 _log = logs.get(__name__)
 
@@ -57,7 +57,7 @@ class PollScheduler:
         concurrency: Polls at once, each in a thread.
         stop: Set to make running polls give up at the next page.
         metrics: Where polls are counted.
-        progress: Told when each target will be heard of next.
+        heartbeats: Told when each target will be heard of next.
         reported: Called with every poll's report.
         is_backlogged: Whether so much waits to be delivered that polls should bring less.
         optional: Targets of which nobody said that their account can use them.
@@ -74,7 +74,7 @@ class PollScheduler:
         concurrency: int,
         stop: threading.Event,
         metrics: Metrics,
-        progress: Progress,
+        heartbeats: Heartbeats,
         reported: Callable[[PollReport], None] = lambda _: None,
         is_backlogged: Callable[[], bool] = lambda: False,
         optional: Collection[Target] = (),
@@ -86,7 +86,7 @@ class PollScheduler:
         self._idle_interval = idle_interval
         self._stop = stop
         self._metrics = metrics
-        self._progress = progress
+        self._heartbeats = heartbeats
         self._reported = reported
         self._is_backlogged = is_backlogged
         self._optional = optional
@@ -166,7 +166,7 @@ class PollScheduler:
             await asyncio.wait(self._running, timeout=grace)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        self._progress.forget(_LOOP)
+        self._heartbeats.forget(_LOOP)
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._running:
             _log.warning("poll.abandoned", polls=len(self._running))
@@ -240,7 +240,7 @@ class PollScheduler:
             return False
         if failure.reason not in _NOT_OFFERED or target.name not in self._answered:
             return False
-        report.strained = True
+        report.throttled = True
         if target not in self._unavailable:
             self._unavailable.add(target)
             self._metrics.unavailable.set(len(self._unavailable))
@@ -289,7 +289,7 @@ class PollScheduler:
                 report = await task
             finally:
                 self._running.discard(task)
-                self._progress.forget(_loop_of(target))
+                self._heartbeats.forget(_loop_of(target))
         if report is not None:
             self._turns.told(report)
             if report.claimed:
@@ -305,7 +305,7 @@ class PollScheduler:
                 self._plan(target.id)
             self._reported(report)
         self._moved()
-        return report is not None and report.deferred > 0 and not (report.strained or self._is_backlogged())
+        return report is not None and report.deferred > 0 and not (report.throttled or self._is_backlogged())
 
     def _adapt(self, report: PollReport, pace: Pace) -> None:
         """Set a target's interval by what its poll has found."""
@@ -313,8 +313,8 @@ class PollScheduler:
         if pace.adapt(
             report, interval=self._interval, idle_interval=self._idle_interval, backlogged=backlogged
         ):
-            why = "throttled" if report.strained else "backlog" if backlogged else "calm"
-            _log.warning("poll.strain_changed", target=target.id, times_slower=pace.strain, why=why)
+            why = "throttled" if report.throttled else "backlog" if backlogged else "calm"
+            _log.warning("poll.strain_changed", target=target.id, times_slower=pace.backoff_factor, why=why)
         if pace.interval != before:
             self._intervals[before] -= 1
             self._intervals[pace.interval] += 1
@@ -328,12 +328,12 @@ class PollScheduler:
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
         if not self._stop.is_set():
-            self._progress.beat(_loop_of(target), within=LONGEST_CALL_SECONDS)
+            self._heartbeats.beat(_loop_of(target), within=LONGEST_CALL_SECONDS)
 
     def _moved(self) -> None:
         """Take note that a poll has begun or ended; with so many threads, others may have to wait."""
         if self._targets and not self._stop.is_set():
-            self._progress.beat(_LOOP, within=self._shortest() * (1 + JITTER) + LONGEST_CALL_SECONDS)
+            self._heartbeats.beat(_LOOP, within=self._shortest() * (1 + JITTER) + LONGEST_CALL_SECONDS)
 
 
 def _loop_of(target: Target) -> str:

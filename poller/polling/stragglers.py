@@ -189,7 +189,7 @@ class Stragglers:
     def _record_disappearance(self, arn: str) -> None:
         known = self._snapshot.known([arn])[arn]
         _log.warning("job.disappeared", job_arn=arn, target=self._claim.target.id, last_status=known.status)
-        self._recorder.record([disappearance(known, self._snapshot.remembered(arn))])
+        self._recorder.record([disappearance(known, self._snapshot.load_job(arn))])
 
     def _note_unconfirmed(self, arn: str, error: AwsError | ItemError) -> None:
         """Leave open whether a job is gone, as its Get does not say; ask again ever less often.

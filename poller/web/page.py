@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from poller import __version__
 from poller.errors import StoreError
-from poller.store.browse import Selection
+from poller.store.queries import Selection
 from poller.web.api import LARGEST_ANSWER
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from poller.store import Outbox
-    from poller.store.browse import Browser
+    from poller.store.queries import Browser
 
 _EVENTS = 25
 _ROWS = 1000

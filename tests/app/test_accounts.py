@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.simulator import Simulator, SimulatorServer
 
 OPEN = [("InProgress", 0.0)]
@@ -149,13 +149,13 @@ def test_an_empty_bearer_token_is_none(
 
 
 def test_the_account_is_learned_from_the_jobs_where_sts_does_not_answer(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By one listing before anything is recorded; a warning says that STS could not be asked (fault 50)."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
     simulator._accounts["AKIDE2E"] = OTHER
     simulator.submit_async(script=OPEN, account=OTHER)
-    built = parts()
+    built = components()
     with capture_logs() as said:
         built.open_store()
     assert {target.account_id for target in built.targets} == {OTHER}
@@ -164,11 +164,11 @@ def test_the_account_is_learned_from_the_jobs_where_sts_does_not_answer(
 
 
 def test_a_target_of_an_unknown_account_records_nothing_before_it_is_known(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty listing is its baseline; the first job tells the account, and is announced by then."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
-    built = parts(TARGETS=json.dumps([place("a")]))
+    built = components(TARGETS=json.dumps([place("a")]))
     built.open_store()
     (target,) = built.targets
     assert target.account_id is None
@@ -204,7 +204,7 @@ def test_a_daemon_learns_an_account_while_it_runs(
 
 
 def test_once_learns_an_account_and_polls_again(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first listing fails, so that only the poll itself can tell whose jobs these are."""
     import asyncio
@@ -214,19 +214,19 @@ def test_once_learns_an_account_and_polls_again(
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
     simulator.submit_async(script=OPEN)
     simulator.faults.add(faults.AccessDenied(times=1))
-    built = parts(TARGETS=json.dumps([place("a")]), AWS__MAX_ATTEMPTS="1")
+    built = components(TARGETS=json.dumps([place("a")]), AWS__MAX_ATTEMPTS="1")
     found = asyncio.run(run_once(built))
     assert (found.jobs, found.failed) == (1, ())
 
 
 def test_jobs_of_another_account_are_said(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role that leads elsewhere than its ARN says has a metric and one line of the log (fault 50)."""
     with Roles() as sts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
         simulator.submit_async(script=OPEN)
-        built = parts(TARGETS=json.dumps([place("a", role_arn=role_of(ACCOUNT))]))
+        built = components(TARGETS=json.dumps([place("a", role_arn=role_of(ACCOUNT))]))
         built.open_store()
         (target,) = built.targets
         with capture_logs() as said:
@@ -263,11 +263,11 @@ def test_excluded_accounts_and_those_of_other_filters_are_not_remembered(tmp_pat
 
 
 def test_what_an_organization_says_is_kept_for_the_next_start(
-    parts: Callable[..., Parts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look that succeeds is remembered; a look that fails keeps what was known."""
     target = place("org", organization={"role_name": "r"})
-    built = parts(TARGETS=json.dumps([target]))
+    built = components(TARGETS=json.dumps([target]))
     built.database.prepare()
     built.database.migrate()
     answers: list[Any] = [(Account(ACCOUNT), Account(OTHER)), AwsError("no", reason=AwsReason.NETWORK)]

@@ -12,7 +12,7 @@ import pytest
 from poller.app import Daemon as Embedded
 from poller.app import load_settings
 from poller.app.targets import remembered, watched
-from poller.aws import Access, Account
+from poller.aws import Account, AccountAccess
 from poller.errors import ConfigError
 from tests.app.conftest import running
 from tests.e2e.daemon import Daemon, environment, eventually
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.settings.schema import Settings
     from poller.simulator import Simulator, SimulatorServer
 
@@ -33,11 +33,11 @@ GOV = "arn:aws-us-gov:iam::111111111111:role/r"
 class Sdk:
     """What the targets ask of the SDK."""
 
-    def region(self, access: Access) -> str | None:
+    def region(self, access: AccountAccess) -> str | None:
         """The current region, with a role only."""
         return "ap-south-1" if access.role_arn else None
 
-    def partition(self, access: Access) -> str:
+    def partition(self, access: AccountAccess) -> str:
         """The role's partition."""
         return access.role_arn.split(":")[1] if access.role_arn else "aws-cn"
 
@@ -122,14 +122,14 @@ def test_accounts_are_remembered_by_their_names(tmp_path: Path) -> None:
 
 
 def test_calls_are_shared_by_the_targets_of_one_place(
-    parts: Callable[..., Parts], simulator: Simulator
+    components: Callable[..., Components], simulator: Simulator
 ) -> None:
     """Two kinds in one account and region have half of the calls each; another region has its own."""
     targets = [
         {"name": "a", "regions": ["us-east-1", "eu-west-1"]},
         {"name": "b", "regions": ["eu-west-1"], "role_arn": ROLE, "kinds": ["async_invoke"]},
     ]
-    built = parts(TARGETS=json.dumps(targets), AWS__REQUESTS_PER_SECOND="200")
+    built = components(TARGETS=json.dumps(targets), AWS__REQUESTS_PER_SECOND="200")
     budgets = {target.id: built._budget(target) for target in built.targets}
     assert budgets["a/us-east-1/async_invoke"] == budgets["a/eu-west-1/model_invocation_job"]
     assert budgets["b/eu-west-1/async_invoke"] > budgets["a/us-east-1/async_invoke"]
@@ -194,18 +194,18 @@ def reload(daemon: Daemon, times: int) -> None:
 
 
 def test_a_look_in_between_puts_new_accounts_to_work(
-    parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a reload, other accounts become targets when the organization is looked at again."""
     monkeypatch.setattr("poller.app.daemon._ACCOUNTS_SECONDS", 0.05)
-    monkeypatch.setattr("poller.app.parts.Parts.refresh", 0.1)
+    monkeypatch.setattr("poller.app.runtime.Components.refresh", 0.1)
     accounts = [Account("111111111111")]
     monkeypatch.setattr("poller.app.targets.accounts_of", lambda *_, **__: tuple(accounts))
     target = {"name": "org", "regions": ["us-east-1"], "organization": {"role_name": "r"}}
-    daemon = Embedded(parts(TARGETS=json.dumps([target]), WEB__LISTEN="null"), signals=False)
+    daemon = Embedded(components(TARGETS=json.dumps([target]), WEB__LISTEN="null"), signals=False)
 
     def names() -> set[str]:
-        return {target.name for target in daemon.parts.targets}
+        return {target.name for target in daemon.components.targets}
 
     def during() -> None:
         assert names() == {"org-111111111111"}
@@ -215,6 +215,6 @@ def test_a_look_in_between_puts_new_accounts_to_work(
         eventually(lambda: names() == {"org-222222222222"})
 
     running(daemon, during)
-    sample = daemon.parts.metrics.registry.get_sample_value
+    sample = daemon.components.metrics.registry.get_sample_value
     assert sample("bedrock_poller_organization_accounts", {"target": "org"}) == 1
     assert sample("bedrock_poller_targets") == 2

@@ -121,12 +121,12 @@ class Receiver:
             self._thread.join()
             self._server = self._thread = None
 
-    def take(self, one: str, body: bytes, *, genuine: bool, sender: str = "") -> Mood:
+    def take(self, one: str, body: bytes, *, root_causes: bool, sender: str = "") -> Mood:
         """Note an arrival, and say how to answer it."""
         at = time.time()
         mood = self.mood(one)
         with self._lock:
-            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, genuine, sender, at))
+            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, root_causes, sender, at))
         return mood
 
 
@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         one = self.headers["webhook-id"]
         sender = self.headers.get(SENDER, "")
-        mood = receiver.take(one, body, genuine=self._genuine(one, body), sender=sender)
+        mood = receiver.take(one, body, root_causes=self._genuine(one, body), sender=sender)
         if mood.act is Act.RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.close_connection = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
-from poller.envelope import sample_event
+from poller.events import sample_event
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from poller.aws import Access, JobsApi, Sessions
+from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Event, Target
@@ -82,7 +82,7 @@ class Service:
     def api(self, target: Target) -> JobsApi:
         """The calls for a target; its name says with which credentials nothing more."""
         kind = KINDS[target.kind]
-        return JobsApi(self.sessions.client(Access(), target.region, kind.service), kind)
+        return JobsApi(self.sessions.client(AccountAccess(), target.region, kind.service), kind)
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def service() -> Iterator[Service]:
         found = Service(switchboard, server.url)
         for target in (BATCH, ASYNC):
             found.api(target)
-        found.sessions.credentials(Access())
+        found.sessions.credentials(AccountAccess())
         patch.undo()
         yield found
         found.sessions.close()

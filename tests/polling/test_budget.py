@@ -99,5 +99,5 @@ def test_without_a_budget_one_poll_does_it_all(bench: Bench) -> None:
 def test_a_throttled_poll_is_a_strained_one(bench: Bench) -> None:
     """The scheduler slows down by it; a calm poll says nothing."""
     with bench.simulator.faults.active(faults.Throttle()):
-        assert bench.poll().report.strained
-    assert not bench.poll(BATCH).report.strained
+        assert bench.poll().report.throttled
+    assert not bench.poll(BATCH).report.throttled

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poller.diff import diff
 from poller.kinds import CUT, KINDS
-from poller.model import Job, Known
+from poller.model import Job, JobState
 from poller.simulator import faults
 from poller.store.tables import jobs
 from tests.polling.conftest import ASYNC, BATCH, OPEN
@@ -166,14 +166,14 @@ def test_whatever_the_times_an_ending_is_told_once(data: st.DataObject) -> None:
     before = [*kind.open_statuses, "Unheard"]
     statuses = [*data.draw(st.lists(st.sampled_from(before), max_size=5)), "Failed"]
     statuses += data.draw(st.lists(st.sampled_from([*kind.open_statuses, "Failed"]), max_size=5))
-    known: dict[str, Known] = {}
+    known: dict[str, JobState] = {}
     told = []
     for status in statuses:
         item = {kind.arn[0]: arn, "status": status} | {key: data.draw(_moments) for key in FIELDS}
         job: Job = kind.observe(item, limit.submitted_at)
         for change in diff(known, [job], announce_new=True):
             told += [change.job.status] if change.event_type else []
-            known[arn] = Known(
+            known[arn] = JobState(
                 arn, job.status, job.rank, job.terminal, job.modified_at, change.entries, change.gone
             )
     assert told.count("Failed") == 1
@@ -309,7 +309,7 @@ def test_counts_whose_sum_no_integer_holds_freeze_no_gauge(baselined: Bench) -> 
 def test_more_jobs_on_a_page_than_a_statement_takes_parameters(baselined: Bench) -> None:
     """Forty thousand items in one answer are looked up in parts (fault 55)."""
     arns = [f"arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/{n:012}" for n in range(70_000)]
-    assert baselined.snapshot.recall(arns) == ({}, {})
+    assert baselined.snapshot.load_states(arns) == ({}, {})
     assert baselined.snapshot.known(arns) == {}
     claim = baselined.snapshot.claim(BATCH)
     assert claim is not None
@@ -362,7 +362,7 @@ def test_an_event_says_whether_it_has_what_only_a_get_tells(bench: Bench) -> Non
 
 
 def test_one_reset_connection_is_no_throttling(baselined: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A poll is strained by throttles, not by whatever else the SDK tried again for (fault 75)."""
+    """A poll is throttled by throttles, not by whatever else the SDK tried again for (fault 75)."""
     monkeypatch.setattr(baselined.service.sessions, "_clients", {})
     config = baselined.service.sessions._config
     from botocore.config import Config
@@ -371,7 +371,7 @@ def test_one_reset_connection_is_no_throttling(baselined: Bench, monkeypatch: py
     monkeypatch.setattr(baselined.service.sessions, "_config", retrying)
     for name in ("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
         monkeypatch.setenv(name, baselined.service.url)
-    for fault, strained in ((faults.Reset(times=1), False), (faults.Throttle(times=1), True)):
+    for fault, throttled in ((faults.Reset(times=1), False), (faults.Throttle(times=1), True)):
         with baselined.simulator.faults.active(fault):
             poll = baselined.poll()
-        assert (poll.report.failure, poll.report.strained) == (None, strained)
+        assert (poll.report.failure, poll.report.throttled) == (None, throttled)

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from poller.errors import StoreError
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.polling import PollReport, PollScheduler, ReplicaWatcher
-from poller.progress import Progress
 from poller.store import Database, Snapshot
 from poller.store.tables import targets
 
@@ -54,7 +54,7 @@ class Replica:
             concurrency=4,
             stop=threading.Event(),
             metrics=self.metrics,
-            progress=Progress(),
+            heartbeats=Heartbeats(),
             shared=shared,
         )
         self.follower = ReplicaWatcher(self.snapshot, self.scheduler, shared=shared)

@@ -14,10 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.polling import PollReport, PollScheduler
-from poller.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -86,7 +86,7 @@ class Rig:
         self.script = script
         self.metrics = Metrics()
         self.clock = Clock()
-        self.progress = Progress(self.clock)
+        self.heartbeats = Heartbeats(self.clock)
         self.stop = threading.Event()
         self.reports: list[PollReport] = []
         self.scheduler = PollScheduler(
@@ -97,7 +97,7 @@ class Rig:
             concurrency=concurrency,
             stop=self.stop,
             metrics=self.metrics,
-            progress=self.progress,
+            heartbeats=self.heartbeats,
             reported=self.reports.append,
             is_backlogged=crowded,
             optional=optional,
@@ -171,7 +171,7 @@ def test_a_target_that_wakes_up_is_polled_more_often() -> None:
 def test_a_strained_target_is_polled_less_often_until_it_is_calm() -> None:
     """Throttling doubles the interval poll by poll up to eight times; calm polls bring it back (fault 14)."""
     calm = threading.Event()
-    script = Script(lambda target: PollReport(target, open_jobs=1, strained=not calm.is_set()))
+    script = Script(lambda target: PollReport(target, open_jobs=1, throttled=not calm.is_set()))
     rig = Rig(script, interval=0.02, idle=0.02)
 
     def recovered() -> bool:
@@ -411,17 +411,17 @@ def test_progress_is_promised_for_the_polls_and_for_each_while_it_runs() -> None
     """Polls as a whole are expected to move, and each one that runs is; none is when all has ended."""
     rig = Rig(Script())
     names: set[str] = set()
-    real = rig.progress.beat
+    real = rig.heartbeats.beat
 
     def beat(name: str, *, within: float) -> None:
         names.add(name)
         real(name, within=within)
 
-    rig.progress.beat = beat  # type: ignore[method-assign]
+    rig.heartbeats.beat = beat  # type: ignore[method-assign]
     rig.run(lambda: len(rig.reports) >= 2)
     assert names == {"polls", f"poll {A.id}", f"poll {B.id}"}
     rig.clock.now += 100_000
-    assert rig.progress.overdue() == {}
+    assert rig.heartbeats.overdue() == {}
 
 
 def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> None:
@@ -438,7 +438,7 @@ def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> No
         rig.scheduler.start()
         await eventually(lambda: len(rig.script.polls) == 1)
         rig.clock.now += 1000
-        found = rig.progress.overdue()
+        found = rig.heartbeats.overdue()
         free.set()
         await rig.scheduler.stop(5)
         return found

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.polling import PollReport, PollScheduler
-from poller.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,7 +38,7 @@ class Replica:
             concurrency=concurrency,
             stop=threading.Event(),
             metrics=Metrics(),
-            progress=Progress(),
+            heartbeats=Heartbeats(),
             shared=True,
         )
 

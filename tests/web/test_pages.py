@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.envelope import job_event
+from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Change, EventType, Target
 from poller.store import Database, Observation, Outbox, Snapshot
-from poller.store.browse import Browser
+from poller.store.queries import Browser
 from poller.web import api, page
 from tests.web.test_server import Site
 

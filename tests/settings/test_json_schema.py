@@ -16,8 +16,8 @@ from pydantic_core import core_schema
 
 from poller.errors import ConfigError
 from poller.kinds import KINDS
+from poller.settings.json_schema import Reference, json_schema
 from poller.settings.loading import load
-from poller.settings.reference import Reference, json_schema
 from poller.settings.schema import Settings, configuration
 from poller.settings.sinks import SinkSettings
 from tests.settings import samples

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from poller.app.supervisor import Supervisor
+from poller.app.systemd import SystemdNotifier
 from tests.app.supervising import Manager
 from tests.chaos.children import spawn
 from tests.chaos.points import Mode, Plan
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 def test_without_a_manager_nothing_is_said() -> None:
     """Without a socket in the environment there is nobody to tell, and no watchdog to feed."""
-    supervisor = Supervisor({"WATCHDOG_USEC": "1000000"})
+    systemd = SystemdNotifier({"WATCHDOG_USEC": "1000000"})
     with capture_logs() as log:
-        supervisor.ready("all is well")
-    assert supervisor.watchdog == 0
+        systemd.ready("all is well")
+    assert systemd.watchdog == 0
     assert log == []
 
 
@@ -41,21 +41,21 @@ def test_an_abstract_name_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0{name}")
         manager.settimeout(5)
-        Supervisor({"NOTIFY_SOCKET": f"@{name}"}).status("three deliveries waiting")
+        SystemdNotifier({"NOTIFY_SOCKET": f"@{name}"}).status("three deliveries waiting")
         assert manager.recv(4096) == b"STATUS=three deliveries waiting"
 
 
 def test_a_manager_that_is_gone_is_logged_once(tmp_path: Path) -> None:
     """A socket that nobody listens on is said once until it works again, and harms nothing."""
-    supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    systemd = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     with capture_logs() as log:
-        supervisor.alive()
-        supervisor.alive()
+        systemd.alive()
+        systemd.alive()
         with Manager(tmp_path) as manager:
-            supervisor.alive()
+            systemd.alive()
             eventually(lambda: manager.count("WATCHDOG") == 1)
         (tmp_path / "notify").unlink()
-        supervisor.alive()
+        systemd.alive()
     assert [entry["event"] for entry in log] == ["supervisor.unreachable"] * 2
 
 
@@ -71,7 +71,7 @@ def test_a_manager_that_is_gone_is_logged_once(tmp_path: Path) -> None:
 )
 def test_the_watchdog_is_the_one_meant_for_this_process(environ: dict[str, str], seconds: float) -> None:
     """Its interval counts for the process it was handed to; a value that is no number is none."""
-    assert Supervisor({"NOTIFY_SOCKET": "/run/notify", **environ}).watchdog == seconds
+    assert SystemdNotifier({"NOTIFY_SOCKET": "/run/notify", **environ}).watchdog == seconds
 
 
 @pytest.mark.slow

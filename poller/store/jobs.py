@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 
 from poller.kinds import KINDS
-from poller.model import Known
+from poller.model import JobState
 from poller.store.tables import from_micros, jobs, to_micros
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def rank_of(row: Any) -> int | None:
     return kind.ranks.get(row.status) if kind else None
 
 
-def known_of(row: Any) -> Known:
+def known_of(row: Any) -> JobState:
     """What is remembered of a job, of a row of `RECALL`."""
-    return Known(
+    return JobState(
         arn=row.arn,
         status=row.status,
         rank=rank_of(row),

@@ -29,7 +29,7 @@ READY: sa.ColumnElement[float] = sa.func.coalesce(deliveries.c.lease_until, deli
 """When a pending delivery can be claimed, if it is a head."""
 
 
-class Heads:
+class DeliveryOrder:
     """Keeps `head` true for the oldest pending delivery of a job to a sink, and for no other.
 
     A transaction that settles deliveries takes the lock before; one that adds some, after it has. So one that

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from poller.errors import Problem
-from poller.settings.places import Location, Places
+from poller.settings.locations import Location, Places
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from poller.envelope import iso
 from poller.errors import PollerError
+from poller.events import iso
 from poller.kinds import is_job_id
 from poller.model import storable
 from poller.store.dialects import by_bytes, byte_length

@@ -21,7 +21,7 @@ _log = logs.get(__name__)
 _MICROSECONDS = 1e6
 
 
-class Supervisor:
+class SystemdNotifier:
     """The service manager, if there is one.
 
     Args:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from poller.errors import Problem
-    from poller.settings.places import Location, Places
-    from poller.settings.reference import Reference
+    from poller.settings.json_schema import Reference
+    from poller.settings.locations import Location, Places
 
 _SHORTEST_SECRET = 6
 """Shorter ones are words that any sentence may hold."""
@@ -91,7 +91,7 @@ def locate(location: Sequence[str | int], data: Any, *, missing: bool = False) -
     return tuple(found)
 
 
-def genuine(error: ValidationError, data: Mapping[str, Any]) -> list[ErrorDetails]:
+def root_causes(error: ValidationError, data: Mapping[str, Any]) -> list[ErrorDetails]:
     """What pydantic found, without what merely follows from other findings."""
     return [
         detail
@@ -107,7 +107,7 @@ def explain(
     """Turn everything pydantic found in `data` into problems, one for each location."""
     found: dict[Location, list[str]] = defaultdict(list)
     secrets = reference.secrets(data)
-    for detail in genuine(error, data):
+    for detail in root_causes(error, data):
         location = locate(detail["loc"], data, missing=detail["type"] == "missing")
         if detail["type"].startswith("union_tag"):
             location = (*location, "type")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.settings.document import read_document
+from poller.settings.yaml_loader import read_document
 from tests.settings.samples import load_text, problems_in, problems_of
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def test_a_yaml_bomb_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_long_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values are counted whether they are nested or not."""
-    monkeypatch.setattr("poller.settings.document._MOST_NODES", 1000)
+    monkeypatch.setattr("poller.settings.yaml_loader._MOST_NODES", 1000)
     (problem,) = problems_in(tmp_path, "[" + "1," * 1001 + "]")
     assert "levels, aliases expanded" in problem.what
 

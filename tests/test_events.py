@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.envelope import event_id, happened_at, iso, job_event, sample_event, schema
+from poller.events import event_id, happened_at, iso, job_event, sample_event, schema
 from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.model import Change, Event, EventType, Job, Records, Target
 

@@ -1,4 +1,4 @@
-"""Builds the parts from a configuration; starts nothing."""
+"""Builds the components from a configuration; starts nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from poller.app.targets import Accounts, look, remembered, watched
 from poller.aws import JobsApi, Sessions
 from poller.delivery import SinkWorker
 from poller.errors import AwsReason
+from poller.heartbeats import Heartbeats
 from poller.kinds import kinds
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.pacing import call_budget
 from poller.polling import DryRun, Poller, unlimited
-from poller.progress import Progress
 from poller.routing import Router
 from poller.sinks import registry
 from poller.sinks.isolation import SinkLoop
@@ -30,7 +30,7 @@ from poller.store import Database, Outbox, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from poller.aws import Access
+    from poller.aws import AccountAccess
     from poller.errors import AwsError
     from poller.settings.schema import Settings
     from poller.store import Observation
@@ -44,7 +44,7 @@ _CLAIMED = 0.8
 """A claim on a target stands for this part of `store.lease`; the rest is for others to notice."""
 
 
-class Core:
+class Runtime:
     """What outlives a reload: the store, the metrics, and who has made progress.
 
     Args:
@@ -57,7 +57,7 @@ class Core:
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.metrics = Metrics()
-        self.progress = Progress(patience=settings.health.patience.total_seconds())
+        self.heartbeats = Heartbeats(patience=settings.health.patience.total_seconds())
         self.database = database or Database.configured(settings.store)
         # Pages and the API have connections of their own: one that is slow takes none from polling.
         self.pages = self.database
@@ -71,13 +71,13 @@ class Core:
         self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
 
 
-class Parts:
+class Components:
     """Everything that a command works with.
 
     Args:
         settings: The configuration.
         database: The store, not yet prepared; the configured one by default.
-        core: That of the configuration before, after a reload.
+        runtime: That of the configuration before, after a reload.
         accounts: Those that organizations had then.
         account_ids: The accounts behind the credentials, where these are the same as then.
 
@@ -91,19 +91,19 @@ class Parts:
         settings: Settings,
         *,
         database: Database | None = None,
-        core: Core | None = None,
+        runtime: Runtime | None = None,
         accounts: Accounts | None = None,
-        account_ids: Mapping[Access, str] | None = None,
+        account_ids: Mapping[AccountAccess, str] | None = None,
     ) -> None:
         self.settings = settings
         self.stop = threading.Event()
         self._kinds = kinds(outcome_by_records=settings.outcomes.by_records)
-        self.core = core or Core(settings, database)
-        self.metrics = self.core.metrics
-        self.progress = self.core.progress
-        self.database = self.core.database
-        self.snapshot = self.core.snapshot
-        self.outbox = self.core.outbox
+        self.runtime = runtime or Runtime(settings, database)
+        self.metrics = self.runtime.metrics
+        self.heartbeats = self.runtime.heartbeats
+        self.database = self.runtime.database
+        self.snapshot = self.runtime.snapshot
+        self.outbox = self.runtime.outbox
         self.sessions = Sessions(
             self.metrics,
             requests_per_second=settings.aws.requests_per_second,
@@ -116,7 +116,7 @@ class Parts:
         self._attempts = Counter[Target]()
         self._watch()
         self.router = Router(settings.routes, list(settings.sinks))
-        self._first = core is None
+        self._first = runtime is None
         if self._first:
             self.metrics.prepare(self.targets, settings.sinks)
 
@@ -236,9 +236,9 @@ class Parts:
                 sink=registry.build(name, settings, shared),
                 outbox=self.outbox,
                 lease=self.settings.store.lease.total_seconds(),
-                threads=self.core.threads,
+                threads=self.runtime.threads,
                 metrics=self.metrics,
-                progress=self.progress,
+                heartbeats=self.heartbeats,
             )
             for name, settings in self.settings.sinks.items()
         ]
@@ -252,7 +252,7 @@ class Parts:
         kind = self._kinds[target.kind]
         return JobsApi(self.sessions.client(self._access(target), target.region, kind.service), kind)
 
-    def _access(self, target: Target) -> Access:
+    def _access(self, target: Target) -> AccountAccess:
         """The access of the target whose turn it is: the next one after each failure."""
         accesses = self.targets[target]
         return accesses[self._attempts[target] % len(accesses)]
@@ -300,11 +300,11 @@ class Parts:
 
     def take_over(self) -> None:
         """Begin to be what anybody sees of the program."""
-        self.progress.patience = self.settings.health.patience.total_seconds()
+        self.heartbeats.patience = self.settings.health.patience.total_seconds()
         self.metrics.unavailable.set(0)
         self._prepare_metrics()
 
-    def retire(self, heir: Parts | None = None) -> None:
+    def retire(self, heir: Components | None = None) -> None:
         """Release what no later configuration uses, when nothing works by this one any more.
 
         Args:
@@ -320,16 +320,16 @@ class Parts:
 
     def close(self) -> None:
         """Release threads, connections and clients."""
-        self.core.threads.shutdown(wait=True, cancel_futures=True)
+        self.runtime.threads.shutdown(wait=True, cancel_futures=True)
         self.retire()
-        self.core.pages.close()
+        self.runtime.pages.close()
         self.database.close()
 
 
-def _labels(parts: Parts) -> set[tuple[str, str, str]]:
+def _labels(components: Components) -> set[tuple[str, str, str]]:
     """What the series of the targets are labelled by."""
-    return {(target.name, target.region, target.kind) for target in parts.targets}
+    return {(target.name, target.region, target.kind) for target in components.targets}
 
 
-def _organizations(parts: Parts) -> set[str]:
-    return {target.name for target in parts.settings.targets if target.organization is not None}
+def _organizations(components: Components) -> set[str]:
+    return {target.name for target in components.settings.targets if target.organization is not None}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from poller.errors import SchemaError, StoreError
 from poller.store import Database, Outbox
-from poller.store.copying import copy
+from poller.store.copy import copy
 from poller.store.database import Prepared
 from poller.store.tables import metadata
 from tests.store.conftest import Store

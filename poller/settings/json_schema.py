@@ -13,7 +13,7 @@ from poller.durations import format_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from poller.settings.places import Location
+    from poller.settings.locations import Location
     from poller.settings.schema import Settings
 
 _SECRET_WORDS = ("secret", "password", "token", "credential", "authorization", "api_key")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Progress:
+class Heartbeats:
     """The promises of every loop.
 
     Two generations of loops may run for a moment, under the same names. Each makes its promises through a
@@ -30,11 +30,11 @@ class Progress:
         self.patience = patience
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._parts: list[Progress] = []
+        self._parts: list[Heartbeats] = []
 
-    def part(self) -> Progress:
+    def part(self) -> Heartbeats:
         """Promises of their own, which count here as well until they are forgotten."""
-        part = Progress(self._clock, patience=self.patience)
+        part = Heartbeats(self._clock, patience=self.patience)
         with self._lock:
             self._parts = [each for each in self._parts if each._due]  # noqa: SLF001 - the same class
             self._parts.append(part)

@@ -19,18 +19,18 @@ from tests.e2e.daemon import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.simulator import Simulator
 
 OPEN = [("InProgress", 0.0)]
 
 
-def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Simulator) -> None:
+def test_the_gauges_follow_the_store(components: Callable[..., Components], simulator: Simulator) -> None:
     """A sink that was removed with deliveries owed to it keeps its gauges."""
     simulator.submit_batch(script=OPEN)
-    first = parts(POLL__FIRST_SCAN="emit", SINKS='{"old": {"type": "log"}}')
+    first = components(POLL__FIRST_SCAN="emit", SINKS='{"old": {"type": "log"}}')
     assert asyncio.run(run_once(first, drain=False)).pending == {"old": 1}
-    second = parts(SINKS='{"new": {"type": "log"}}')
+    second = components(SINKS='{"new": {"type": "log"}}')
     second.open_store()
     StoreGauges(second.metrics, second.snapshot, second.outbox).refresh_outbox(second.settings.sinks)
     owed = {
@@ -54,7 +54,10 @@ def test_the_gauges_follow_the_store(parts: Callable[..., Parts], simulator: Sim
     ],
 )
 def test_the_weights_decide_whether_an_old_job_is_listed_or_got(
-    parts: Callable[..., Parts], simulator: Simulator, weights: dict[str, str], operations: list[str]
+    components: Callable[..., Components],
+    simulator: Simulator,
+    weights: dict[str, str],
+    operations: list[str],
 ) -> None:
     """One open job behind more than a page of younger ended ones: a page more, or a Get."""
     now = datetime.now(UTC)
@@ -64,16 +67,16 @@ def test_the_weights_decide_whether_an_old_job_is_listed_or_got(
         simulator.submit_batch(submitted_at=at, script=[("Submitted", 0), ("Completed", 1)])
     for _ in range(2):
         simulator.requests.clear()
-        built = parts(TARGETS='[{"name": "a", "kinds": ["model_invocation_job"]}]', **weights)
+        built = components(TARGETS='[{"name": "a", "kinds": ["model_invocation_job"]}]', **weights)
         asyncio.run(run_once(built, drain=False))
     assert [request.operation for request in simulator.requests] == operations
 
 
 def test_a_daemon_can_be_embedded(
-    parts: Callable[..., Parts], simulator: Simulator, capfd: pytest.CaptureFixture[str]
+    components: Callable[..., Components], simulator: Simulator, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It starts without a web server and without signals, delivers, keeps its gauges, and stops when told."""
-    built = parts(WEB__LISTEN="null")
+    built = components(WEB__LISTEN="null")
     sample = built.metrics.registry.get_sample_value
     labels = {"account_id": "123456789012", "region": "us-east-1", "kind": "async_invoke"}
     arn = simulator.submit_async(script=OPEN)
@@ -91,7 +94,7 @@ def test_a_daemon_can_be_embedded(
 
 
 def test_a_backlog_slows_polling_and_is_kept(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While more waits than `poll.backlog_limit` allows, polls come less often, and nothing is dropped.
 
@@ -103,7 +106,7 @@ def test_a_backlog_slows_polling_and_is_kept(
     sinks = (
         '{"dead": {"type": "webhook", "url": "http://127.0.0.1:1/", "retry": {"initial": "1h", "max": "1h"}}}'
     )
-    built = parts(SINKS=sinks, POLL__FIRST_SCAN="emit", POLL__BACKLOG_LIMIT="4", WEB__LISTEN="null")
+    built = components(SINKS=sinks, POLL__FIRST_SCAN="emit", POLL__BACKLOG_LIMIT="4", WEB__LISTEN="null")
     sample = built.metrics.registry.get_sample_value
     labels = {"target": "default", "region": "us-east-1", "kind": "model_invocation_job"}
 
@@ -115,12 +118,12 @@ def test_a_backlog_slows_polling_and_is_kept(
 
 
 def test_a_daemon_outlives_a_store_that_fails_for_a_while(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gauges and retention that cannot be kept are logged, and kept again later."""
     monkeypatch.setattr("poller.app.daemon._GAUGES_SECONDS", 0.05)
     monkeypatch.setattr("poller.app.daemon._PRUNE_SECONDS", 0.05)
-    built = parts()
+    built = components()
     failures = []
 
     def refuse(*_: object, **__: object) -> Removed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poller.errors import PollerError
-from poller.store.browse import Browser, Cut, Selection
+from poller.store.queries import Browser, Cut, Selection
 from tests.store.samples import OTHER, TARGET, announced, arn, job, silent
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What works by one configuration: a scheduler of polls, and a worker for each sink.
 
-A reload replaces one generation by the next over the same store. The old one's polls end at their next page;
+A reload replaces one pipeline by the next over the same store. The old one's polls end at their next page;
 each sink's old worker drains before its new one begins, so that a hanging receiver holds up only itself, and
 nothing is lost, because what is owed is in the store.
 """
@@ -15,17 +15,17 @@ from poller.polling import PollScheduler, ReplicaWatcher
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poller.app.parts import Parts
+    from poller.app.runtime import Components
     from poller.delivery import SinkWorker
     from poller.model import Target
     from poller.polling import PollReport
 
 
-class Generation:
+class Pipeline:
     """The polls and the deliveries of one configuration; make it in the loop's thread.
 
     Args:
-        parts: What the configuration has become.
+        components: What the configuration has become.
         reported: Called with every poll's report.
         is_backlogged: Whether so much waits to be delivered that polls should bring less.
 
@@ -35,43 +35,45 @@ class Generation:
 
     def __init__(
         self,
-        parts: Parts,
+        components: Components,
         *,
         reported: Callable[[PollReport], None],
         is_backlogged: Callable[[], bool],
     ) -> None:
-        self.parts = parts
-        self._grace = parts.settings.shutdown.grace.total_seconds()
-        self._workers: dict[str, SinkWorker] = {worker.name: worker for worker in parts.workers()}
+        self.components = components
+        self._grace = components.settings.shutdown.grace.total_seconds()
+        self._workers: dict[str, SinkWorker] = {worker.name: worker for worker in components.workers()}
         self._delivering: dict[str, asyncio.Task[None]] = {}
         self._watching: list[asyncio.Task[None]] = []
-        poll = parts.settings.poll
+        poll = components.settings.poll
 
         def on_progress(target: Target) -> None:
             self.scheduler.expect(target)
 
         self.scheduler = PollScheduler(
-            poller=parts.poller(bounded=True, on_progress=on_progress),
-            targets=list(parts.targets),
+            poller=components.poller(bounded=True, on_progress=on_progress),
+            targets=list(components.targets),
             interval=poll.interval,
             idle_interval=poll.idle_interval,
             concurrency=poll.concurrency,
-            stop=parts.stop,
-            metrics=parts.metrics,
-            progress=parts.progress.part(),
+            stop=components.stop,
+            metrics=components.metrics,
+            heartbeats=components.heartbeats.part(),
             reported=reported,
             is_backlogged=is_backlogged,
-            optional=parts.optional,
-            shared=parts.database.side_by_side,
+            optional=components.optional,
+            shared=components.database.side_by_side,
         )
-        self._replicas = ReplicaWatcher(parts.snapshot, self.scheduler, shared=parts.database.side_by_side)
+        self._replicas = ReplicaWatcher(
+            components.snapshot, self.scheduler, shared=components.database.side_by_side
+        )
 
-    def start(self, group: asyncio.TaskGroup, *, after: Generation | None = None) -> None:
+    def start(self, group: asyncio.TaskGroup, *, after: Pipeline | None = None) -> None:
         """Begin to poll and to deliver.
 
         Args:
             group: Whose tasks the loops become.
-            after: The generation before, which has been told to stop; its sinks are waited for one by one.
+            after: The pipeline before, which has been told to stop; its sinks are waited for one by one.
         """
         before = after._delivering if after is not None else {}  # noqa: SLF001 - the same class
         for name, worker in self._workers.items():
