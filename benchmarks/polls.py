@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from benchmarks.processes import environment
 from poller.app import Components, load_settings
-from poller.app.gauges import StoreGauges
+from poller.app.housekeeping import StoreGauges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
-from poller.app.gauges import StoreGauges
+from poller.app.housekeeping import Retention, StoreGauges
 from poller.app.pipeline import Pipeline
-from poller.app.retention import Retention
 from poller.app.runtime import Components
 from poller.app.systemd import SystemdNotifier
 from poller.errors import ConfigError, LostStoreError, PollerError, StoreError
@@ -276,7 +275,7 @@ class Daemon:
                 accounts=old.components.accounts,
                 account_ids=known,
             )
-            await asyncio.to_thread(components.announce, look=read is not None)
+            await asyncio.to_thread(components.announce, discover=read is not None)
             pipeline = self._build_pipeline(components)
         except ConfigError as error:
             for problem in error.problems:
@@ -300,7 +299,7 @@ class Daemon:
         self._jobs_changed = True
         pipeline.start(self._group, after=old)
         await stopping
-        await asyncio.to_thread(old.components.retire, components)
+        await asyncio.to_thread(old.components.close, components)
         if fixed:
             _log.warning("config.restart_needed", sections=fixed)
         _log.info("config.reloaded", **_described(components))
@@ -349,7 +348,7 @@ class Daemon:
                 continue
             looked = time.monotonic()
             components = self.components
-            found = await asyncio.to_thread(components.look)
+            found = await asyncio.to_thread(components.discover_accounts)
             if components is self.components and found != components.accounts:
                 components.accounts = found
                 self._begin_change()

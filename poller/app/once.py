@@ -72,7 +72,7 @@ async def run_once(
         if any(components.learn(report.target, str(report.account_id)) for report in learned):
             # Nothing was recorded of these, and with their accounts they are other targets.
             await asyncio.to_thread(
-                components.find_accounts if show else partial(components.announce, look=False)
+                components.find_accounts if show else partial(components.announce, discover=False)
             )
             reports = await _poll_all(components, scheduler)
     finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from poller import logs
 from poller.app.accounts import AccountIds, described
-from poller.app.targets import Accounts, look, remembered, watched
+from poller.app.targets import Accounts, discover_accounts, load_accounts, resolve_targets
 from poller.aws import JobsApi, Sessions
 from poller.delivery import SinkWorker
 from poller.errors import AwsReason
@@ -70,6 +70,12 @@ class Runtime:
         self.outbox = Outbox(self.database)
         self.threads = ThreadPoolExecutor(8, thread_name_prefix="store")
 
+    def close(self) -> None:
+        """Release threads and connections."""
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        self.pages.close()
+        self.database.close()
+
 
 class Components:
     """Everything that a command works with.
@@ -121,16 +127,16 @@ class Components:
             self.metrics.prepare(self.targets, settings.sinks)
 
     def _watch(self) -> None:
-        found = watched(self.settings, self.sessions, self.accounts, self.account_ids.of)
+        found = resolve_targets(self.settings, self.sessions, self.accounts, self.account_ids.of)
         self.targets = found.access
         self.optional = found.optional
         self.shared = found.shared
         self._sharing = Counter((each[0], target.region) for target, each in self.targets.items())
 
-    def look(self) -> Accounts:
+    def discover_accounts(self) -> Accounts:
         """Ask the organizations for their accounts; where that fails, they are the known ones."""
         remember = self.snapshot.rows.remember_organization
-        return look(self.settings, self.sessions, self.metrics, self.accounts, remember)
+        return discover_accounts(self.settings, self.sessions, self.metrics, self.accounts, remember)
 
     @property
     def unknown_accounts(self) -> bool:
@@ -171,21 +177,21 @@ class Components:
             _log.info("store.migrated", before=before, after=after)
         self.announce()
 
-    def announce(self, *, look: bool = True) -> None:
+    def announce(self, *, discover: bool = True) -> None:
         """Find the accounts, let the store know every target, and say what is owed to nobody.
 
         Args:
-            look: Ask the organizations, rather than believe the accounts there are.
+            discover: Ask the organizations, rather than believe the accounts there are.
 
         Raises:
             ConfigError: An account that was found has no region.
             StoreError: It cannot be used.
         """
-        if self.refresh is not None and look:
+        if self.refresh is not None and discover:
             if not self.accounts:
                 rows = self.snapshot.rows
-                self.accounts = remembered(self.settings, self.sessions, rows.names(), rows.organization)
-            self.accounts = self.look()
+                self.accounts = load_accounts(self.settings, self.sessions, rows.names(), rows.organization)
+            self.accounts = self.discover_accounts()
             self._watch()
         self.find_accounts()
         self.snapshot.register(self.targets)
@@ -304,26 +310,21 @@ class Components:
         self.metrics.unavailable.set(0)
         self._prepare_metrics()
 
-    def retire(self, heir: Components | None = None) -> None:
-        """Release what no later configuration uses, when nothing works by this one any more.
+    def close(self, successor: Components | None = None) -> None:
+        """Release the clients, and the rest as well if no other configuration goes on with it.
 
         Args:
-            heir: Those who have taken over; the metrics of what they lack are removed.
+            successor: The components that have taken over; the metrics of what they lack are removed.
         """
         self.sessions.close()
-        if heir is not None:
-            self.metrics.forget(
-                _labels(self) - _labels(heir),
-                self.settings.sinks.keys() - heir.settings.sinks.keys(),
-                _organizations(self) - _organizations(heir),
-            )
-
-    def close(self) -> None:
-        """Release threads, connections and clients."""
-        self.runtime.threads.shutdown(wait=True, cancel_futures=True)
-        self.retire()
-        self.runtime.pages.close()
-        self.database.close()
+        if successor is None:
+            self.runtime.close()
+            return
+        self.metrics.forget(
+            _labels(self) - _labels(successor),
+            self.settings.sinks.keys() - successor.settings.sinks.keys(),
+            _organizations(self) - _organizations(successor),
+        )
 
 
 def _labels(components: Components) -> set[tuple[str, str, str]]:

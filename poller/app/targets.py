@@ -59,7 +59,7 @@ def access_of(target: TargetSettings) -> AccountAccess:
     )
 
 
-def watched(
+def resolve_targets(
     settings: Settings,
     sessions: Sessions,
     accounts: Accounts,
@@ -70,7 +70,7 @@ def watched(
     Args:
         settings: The configuration.
         sessions: Tells the current region, and which regions there are.
-        accounts: What `look` found.
+        accounts: What `discover_accounts` found.
         account_of: Tells the account behind an access, where it is known.
 
     Raises:
@@ -139,7 +139,7 @@ def _regions(
     return (current,), ""
 
 
-def look(
+def discover_accounts(
     settings: Settings,
     sessions: Sessions,
     metrics: Metrics,
@@ -196,7 +196,7 @@ def _tell(name: str, before: Iterable[Account], after: Iterable[Account]) -> Non
         _log.info("accounts.changed", target=name, added=added, removed=removed)
 
 
-def remembered(
+def load_accounts(
     settings: Settings,
     sessions: Sessions,
     names: Iterable[str],

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.app import run_once
-from poller.app.targets import look, remembered
+from poller.app.targets import discover_accounts, load_accounts
 from poller.aws import Account
 from poller.errors import AwsError, AwsReason
 from poller.store import OrganizationMemory
@@ -178,7 +178,7 @@ def test_a_target_of_an_unknown_account_records_nothing_before_it_is_known(
     report = poller.poll(target)
     assert (report.account_id, report.events, report.changes) == ("123456789012", 0, 0)
     assert built.learn(target, "123456789012")
-    built.announce(look=False)
+    built.announce(discover=False)
     (known,) = built.targets
     assert known.account_id == "123456789012"
     assert built.poller().poll(known).events == 1
@@ -252,14 +252,14 @@ def test_excluded_accounts_and_those_of_other_filters_are_not_remembered(tmp_pat
 
     def found(**changed: Any) -> tuple[Account, ...]:
         settings = settings_of(tmp_path, {**target, "organization": organization | changed})
-        return remembered(settings, sdk, names, lambda _: memory)["org"]
+        return load_accounts(settings, sdk, names, lambda _: memory)["org"]
 
     assert found() == (Account(ACCOUNT),)
     assert found(exclude=[ACCOUNT, OTHER]) == ()
     assert found(tags={"team": "b"}) == ()
     assert found(units=["ou-abcd-11111111"]) == ()
     settings = settings_of(tmp_path, target)
-    assert remembered(settings, sdk, names) == {"org": (Account(ACCOUNT, "aws-cn"),)}
+    assert load_accounts(settings, sdk, names) == {"org": (Account(ACCOUNT, "aws-cn"),)}
 
 
 def test_what_an_organization_says_is_kept_for_the_next_start(
@@ -279,8 +279,10 @@ def test_what_an_organization_says_is_kept_for_the_next_start(
         return answer
 
     monkeypatch.setattr("poller.app.targets.accounts_of", accounts_of)
-    first = look(built.settings, built.sessions, built.metrics, {}, built.snapshot.rows.remember_organization)
-    second = look(built.settings, built.sessions, built.metrics, first)
+    first = discover_accounts(
+        built.settings, built.sessions, built.metrics, {}, built.snapshot.rows.remember_organization
+    )
+    second = discover_accounts(built.settings, built.sessions, built.metrics, first)
     assert first == second == {"org": (Account(ACCOUNT), Account(OTHER))}
     memory = built.snapshot.rows.organization("org")
     assert memory is not None

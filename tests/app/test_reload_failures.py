@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from poller.app import Daemon
-from poller.app.gauges import StoreGauges
+from poller.app.housekeeping import StoreGauges
 from poller.app.runtime import Components as Built
 from poller.model import Target
 from poller.store.tables import targets
@@ -91,10 +91,10 @@ def test_a_stop_overtakes_a_reload(
 
 
 def _slow(announce: Any, *, until: Callable[[], float]) -> Any:
-    def slowly(self: Components, *, look: bool = True) -> None:
+    def slowly(self: Components, *, discover: bool = True) -> None:
         if not self._first:
             time.sleep(max(0.0, until() - time.monotonic()))
-        announce(self, look=look)
+        announce(self, discover=discover)
 
     return slowly
 

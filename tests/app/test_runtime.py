@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poller.app import Daemon
-from poller.app.gauges import StoreGauges
+from poller.app.housekeeping import StoreGauges
 from poller.app.once import run_once
 from poller.errors import StoreError
 from poller.store.outbox import Removed

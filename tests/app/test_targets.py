@@ -11,7 +11,7 @@ import pytest
 
 from poller.app import Daemon as Embedded
 from poller.app import load_settings
-from poller.app.targets import remembered, watched
+from poller.app.targets import load_accounts, resolve_targets
 from poller.aws import Account, AccountAccess
 from poller.errors import ConfigError
 from tests.app.conftest import running
@@ -54,7 +54,7 @@ def settings_of(folder: Path, *targets: dict[str, Any]) -> Settings:
 
 def ids(folder: Path, *targets: dict[str, Any], **accounts: tuple[Account, ...]) -> list[str]:
     """The ids of the targets."""
-    found = watched(settings_of(folder, *targets), Sdk(), accounts)  # type: ignore[arg-type]
+    found = resolve_targets(settings_of(folder, *targets), Sdk(), accounts)  # type: ignore[arg-type]
     return [target.id for target in found.access]
 
 
@@ -77,7 +77,7 @@ def test_auto_means_every_region_of_the_partition(tmp_path: Path) -> None:
         {"name": "b", "regions": "auto", "role_arn": GOV},
         {"name": "c", "regions": ["eu-west-1"]},
     )
-    found = watched(settings, Sdk(), {})  # type: ignore[arg-type]
+    found = resolve_targets(settings, Sdk(), {})  # type: ignore[arg-type]
     assert [target.region for target in found.access] == [
         *("us-east-1", "eu-west-1"),
         "us-gov-west-1",
@@ -99,7 +99,7 @@ def test_an_organization_s_accounts_are_targets_by_role(tmp_path: Path) -> None:
     }
     settings = settings_of(tmp_path, target)
     accounts = (Account("111111111111"), Account("333333333333", "aws-us-gov"))
-    found = watched(settings, Sdk(), {"org": accounts}).access  # type: ignore[arg-type]
+    found = resolve_targets(settings, Sdk(), {"org": accounts}).access  # type: ignore[arg-type]
     assert [target.name for target in found] == ["org-111111111111", "org-333333333333"]
     assert [access.role_arn for (access,) in found.values()] == [
         "arn:aws:iam::111111111111:role/path/reader",
@@ -118,7 +118,7 @@ def test_accounts_are_remembered_by_their_names(tmp_path: Path) -> None:
     )
     names = ["org-111111111111", "org-1", "b", "b-111111111111", "xorg-222222222222"]
     sdk: Any = Sdk()
-    assert remembered(settings, sdk, names) == {"org": (Account("111111111111", "aws-cn"),)}
+    assert load_accounts(settings, sdk, names) == {"org": (Account("111111111111", "aws-cn"),)}
 
 
 def test_calls_are_shared_by_the_targets_of_one_place(

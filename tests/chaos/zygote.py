@@ -25,7 +25,7 @@ def warm() -> None:
     import boto3
 
     import poller.app
-    import poller.cli.operate
+    import poller.cli.daemon
     import poller.sinks.webhook
     import poller.store.migrations.versions
     import tests.chaos.clock

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from poller.app.statements import (
+from poller.iam.statements import (
     ANY,
     Place,
     Statement,

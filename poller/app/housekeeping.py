@@ -1,11 +1,13 @@
-"""Keeps the gauges that describe the store."""
+"""Keeps the gauges that describe the store, and removes what is past its retention."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from poller import logs
 from poller.kinds import KINDS
 from poller.metrics import DELIVERY_STATES
 from poller.store.jobs import RECORD_STATES
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from poller.model import Target
     from poller.store import Outbox, Snapshot
     from poller.store.outbox import Backlog
+
+_log = logs.get(__name__)
 
 _Labels = tuple[str, ...]
 
@@ -107,3 +111,44 @@ class StoreGauges:
         for labels in self._shown.get(gauge, set()) - values.keys():
             gauge.remove(*labels)
         self._shown[gauge] = set(values)
+
+
+class Retention:
+    """Removes what is past its retention, in short transactions, and logs what went.
+
+    What is still owed is never removed, and neither is its event. A dead letter that is removed is an event
+    that a sink never got, so that is a warning.
+
+    Args:
+        outbox: Where events and deliveries are.
+        metrics: Where the removed ones are counted.
+        older_than: The retention, in seconds.
+    """
+
+    def __init__(self, outbox: Outbox, metrics: Metrics, *, older_than: float) -> None:
+        self._outbox = outbox
+        self._metrics = metrics
+        self._older_than = older_than
+
+    def keep(self) -> None:
+        """Remove everything that is past its retention.
+
+        Raises:
+            StoreError: The store failed; what was removed until then is counted and logged all the same.
+        """
+        began = time.monotonic()
+        total: dict[str, int] = {}
+        try:
+            while any((removed := asdict(self._outbox.prune(older_than=self._older_than))).values()):
+                for what, count in removed.items():
+                    self._metrics.retention_removed.labels(what).inc(count)
+                    total[what] = total.get(what, 0) + count
+        finally:
+            if total:
+                _log.info("retention.pruned", **total, seconds=round(time.monotonic() - began, 3))
+            if total.get("dead_letters"):
+                _log.warning(
+                    "retention.dead_letters_removed",
+                    dead_letters=total["dead_letters"],
+                    remedy="replay dead letters before store.retention runs out, or lengthen it",
+                )

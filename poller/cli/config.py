@@ -13,9 +13,9 @@ import typer
 from botocore.exceptions import BotoCoreError
 
 from poller.app.configuration import load_settings, load_with_warnings, settings_model
-from poller.app.permissions import daemon_policy, listing_policy, member_policy, trust_policy
 from poller.errors import ConfigError, Problem
 from poller.events import schema as event_schema
+from poller.iam.policies import daemon_policy, listing_policy, member_policy, trust_policy
 from poller.settings.json_schema import json_schema
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from poller.store.replay import Replay
-from tests.cli.test_sinking import hook
+from tests.cli.test_sinks import hook
 from tests.e2e.receiver import Receiver
 
 if TYPE_CHECKING:

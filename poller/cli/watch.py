@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from poller.app.targets import access_of
 from poller.aws import AccountAccess, JobsApi, Sessions
-from poller.cli.browsing import browser_of
+from poller.cli.inspect import browser_of
 from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of, kinds
 from poller.metrics import Metrics

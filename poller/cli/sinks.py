@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from poller import logs
-from poller.cli.browsing import cell
 from poller.cli.context import store_of
+from poller.cli.inspect import cell
 from poller.delivery import attempt, close_sink
 from poller.errors import ConfigError, DeliveryError, Problem
 from poller.events import sample_event
