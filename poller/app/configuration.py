@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import BaseModel, SecretStr
 from sqlalchemy.engine import make_url
 
-from poller import logs
 from poller.app.overlaps import Overlap, overlaps
 from poller.errors import ConfigError
 from poller.kinds import KINDS
+from poller.redaction import register_secret, secret_parts
 from poller.settings.certificates import not_after
 from poller.settings.loading import load
 from poller.settings.schema import configuration
-from poller.settings.secrets import exposed_mode, parts_of, watch_exposed
+from poller.settings.secrets import exposed_mode, watch_exposed
 from poller.settings.store_url import unverified_host
 from poller.sinks import registry
 
@@ -133,7 +133,7 @@ def load_with_warnings(
     if broken:
         raise ConfigError(broken)
     secrets = set(_secrets(settings))
-    logs.conceal(secrets)
+    register_secret(*secrets)
     found: list[Exposed | Expired | Overlap | Unverified]
     found = [Exposed(file, f"{mode:04o}") for file, mode in exposed.items()]
     found += _readable(settings, path, secrets)
@@ -173,7 +173,7 @@ def _secrets(value: object) -> Iterator[str]:
     """Every secret that stands in the configuration; those in files are concealed when they are read."""
     match value:
         case SecretStr():
-            yield from parts_of(value.get_secret_value())
+            yield from secret_parts(value.get_secret_value())
         case BaseModel():
             for name in type(value).model_fields:
                 yield from _secrets(_sealed(name, getattr(value, name)))

@@ -10,6 +10,7 @@ from botocore.parsers import ResponseParserError
 
 from poller import aws_codes
 from poller.errors import AwsError, AwsReason
+from poller.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except sdk.ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        said = str(error.response.get("Error", {}).get("Message", ""))[:_LONGEST_MESSAGE]
+        said = redact(str(error.response.get("Error", {}).get("Message", "")))[:_LONGEST_MESSAGE]
         raise AwsError(
             f"{doing}: {code}: {said}", reason=_REASONS.get(code, AwsReason.SERVICE), code=code
         ) from error
@@ -61,4 +62,4 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:_LONGEST_MESSAGE]
+    return redact(str(error).partition("\n")[0])[:_LONGEST_MESSAGE]

@@ -30,6 +30,7 @@ from poller.aws.limits import RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
+from poller.redaction import register_rotating_secret
 from poller.settings.types import account_of_role
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ class Sessions:
         frozen = credentials.get_frozen_credentials()
         if self._shown.get(access) != frozen.secret_key:
             self._shown[access] = frozen.secret_key
-            logs.conceal_rotating(access, (frozen.secret_key, frozen.token or ""))
+            register_rotating_secret(access, frozen.secret_key, frozen.token or "")
         return frozen
 
     def _forget_sources(self) -> None:

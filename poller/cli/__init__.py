@@ -54,16 +54,16 @@ def run(arguments: list[str]) -> int:
 
 def _say(error: BaseException) -> None:
     """Print a traceback as Python does, without the secrets that may be in it."""
-    from poller import logs
+    from poller.redaction import redact
 
-    text = logs.strike("".join(traceback.format_exception(error)))
+    text = redact("".join(traceback.format_exception(error)))
     print(printable(text, keep="\n"), end="", file=sys.stderr)
 
 
 def _print_error(error: PollerError) -> None:
-    from poller import logs
+    from poller.redaction import redact
 
-    print(f"bedrock-poller: {printable(logs.strike(str(error)))}", file=sys.stderr)
+    print(f"bedrock-poller: {printable(redact(str(error)))}", file=sys.stderr)
 
 
 def move_global_options_first(arguments: list[str]) -> list[str]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from poller import logs
 from poller.app.daemon import Daemon
 from poller.app.once import dry_run_database, run_once
 from poller.app.runtime import Components
 from poller.cli.context import store_of
 from poller.events import iso
-from poller.settings.secrets import parts_of, read_secret_file
+from poller.redaction import register_secret, secret_parts
+from poller.settings.secrets import read_secret_file
 from poller.settings.store_url import has_password
 from poller.store import Database
 from poller.store.copy import copy
@@ -114,7 +114,7 @@ def copy_store(source: str, target: str, passwords: Mapping[str, Path]) -> None:
 
     def opened(url: str) -> closing[Database]:
         file = passwords.get(url)
-        logs.conceal(parts_of(url))
+        register_secret(*secret_parts(url))
         if has_password(url):
             typer.echo(
                 "warning: a password in an address can be read by every user of this machine while the"

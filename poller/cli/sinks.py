@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from poller import logs
 from poller.cli.context import store_of
 from poller.cli.inspect import cell
 from poller.delivery import attempt, close_sink
 from poller.errors import ConfigError, DeliveryError, Problem
 from poller.events import sample_event
+from poller.redaction import redact
 from poller.sinks import registry
 from poller.store import Outbox
 from poller.terminal import printable
@@ -67,7 +67,7 @@ def test_sink(context: Context, name: str) -> int:
 
     failure = asyncio.run(send()).get(event.id)
     if failure is not None:
-        typer.echo(f"{name}: failed ({failure.reason}): {printable(logs.strike(str(failure)))}", err=True)
+        typer.echo(f"{name}: failed ({failure.reason}): {printable(redact(str(failure)))}", err=True)
         return 1
     typer.echo(f"{name}: took event {event.id}", err=True)
     return 0

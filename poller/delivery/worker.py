@@ -19,6 +19,7 @@ from poller import logs
 from poller.delivery.attempt import attempt, close_sink
 from poller.errors import DeliveryError, StoreError
 from poller.retry import RetryPolicy, retry_delay
+from poller.redaction import redact
 from poller.store import Settlement
 
 if TYPE_CHECKING:
@@ -149,9 +150,7 @@ class SinkWorker:
             await close_sink(self.sink)
         except DeliveryError as error:
             self._metrics.delivery_failures.labels(self.name, error.reason).inc()
-            _log.error(
-                "sink.close_failed", sink=self.name, reason=error.reason, error=logs.strike(str(error))
-            )
+            _log.error("sink.close_failed", sink=self.name, reason=error.reason, error=redact(str(error)))
 
     async def _exchange(self) -> bool:
         """Settle what has ended, claim what fits, and begin to send it; whether there was anything."""
@@ -241,7 +240,7 @@ class SinkWorker:
             pause = min(failure.retry_after, self._policy.maximum)
             self._resume_at = max(self._resume_at, time.monotonic() + pause)
         self._metrics.delivery_failures.labels(self.name, failure.reason).inc()
-        message = logs.strike(str(failure))
+        message = redact(str(failure))
         fields: dict[str, Any] = {
             "sink": self.name,
             "event_id": delivery.event.id,
@@ -258,7 +257,7 @@ class SinkWorker:
         return Settlement(delivery, delivered=False, retry_in=delay, reason=failure.reason, error=message)
 
     async def _park(self, why: str) -> None:
-        message = logs.strike(why)
+        message = redact(why)
         _log.error(
             "sink.parked", sink=self.name, error=message, remedy=f"bedrock-poller sinks unpark {self.name}"
         )

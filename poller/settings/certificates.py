@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from pydantic import AfterValidator
 
-from poller import logs
+from poller.redaction import register_secret
 from poller.settings.secrets import read_secret_bytes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
     """
     _certificates(cert_file)
     # What OpenSSL says of a key could come with some of it; and the file may be a pipe that nobody feeds.
-    logs.conceal(line.decode() for line in _KEY_LINE.findall(read_secret_bytes(key_file)))
+    register_secret(*(line.decode() for line in _KEY_LINE.findall(read_secret_bytes(key_file))))
     try:
         context.load_cert_chain(cert_file, key_file, password=_refuse_to_ask)
     except (ssl.SSLError, OSError) as error:

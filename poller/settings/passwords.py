@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, SecretStr
 
-from poller import logs
+from poller.redaction import register_secret
 from poller.settings.secrets import read_secret_file
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_users(path: Path) -> dict[str, str]:
 
 def _user(line: str, before: Collection[str]) -> tuple[str, str]:
     name, _, hashed = line.partition(":")
-    logs.conceal([hashed])
+    register_secret(hashed)
     if not hashed:
         raise ValueError("holds no NAME:HASH, as `htpasswd -B` writes them")
     if name in before:

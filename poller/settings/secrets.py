@@ -12,8 +12,6 @@ Kubernetes, Docker and systemd mount, which are readable by default inside of a 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import stat
@@ -21,20 +19,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator
 
-from poller import logs
+from poller.redaction import register_secret, secret_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LARGEST = 64 * 1024
-_TELLING = 15
 _PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]{0,63}\}|\$\([A-Za-z_][A-Za-z0-9_]{0,63}\)")
-_PARTS = re.compile(r"""[\s;,"']+|(?<=[A-Za-z0-9_-])=(?=[^=\s;,])""")
-"""What separates the parts of a structured value; the padding of base64 separates nothing."""
 _MOUNTS = (Path("/run/secrets"), Path("/var/run/secrets"), Path("/run/credentials"))
 
 _watched: ContextVar[dict[Path, int] | None] = ContextVar("watched", default=None)
@@ -131,7 +125,7 @@ def read_secret_file(path: str | Path) -> str:
     text = text.removeprefix("\ufeff").removesuffix("\n").removesuffix("\r")
     if not text.strip():
         raise ValueError(f"{path} is empty; write the secret into it")
-    logs.conceal(parts_of(text))
+    register_secret(*secret_parts(text))
     return text
 
 
@@ -147,45 +141,6 @@ def refuse_placeholder(text: str) -> None:
             f"holds {found[0]}, which nothing replaces here; put the value into a file and name that, or set"
             " the whole by an environment variable (BEDROCK_POLLER_…)"
         )
-
-
-def parts_of(secret: str) -> Iterator[str]:
-    """A secret, and what of it is one by itself and might be logged alone: a token, a password, a key.
-
-    `Token token="…"`, `a=…; b=…` and `id,…` are taken apart, and credentials in base64 as in `Basic …` are
-    decoded. Of a receiver's address, parts count from a length on that words rarely have.
-    """
-    for word in dict.fromkeys((secret.strip(), *secret.split(), *_PARTS.split(secret))):
-        yield word
-        yield word.removeprefix("whsec_")
-        yield from _of_pair(word)
-        if "://" not in word:
-            continue
-        try:
-            url = urlsplit(word)
-            yield unquote(url.password or "")
-            yield url.password or ""
-        except ValueError:  # no address after all
-            continue
-        if url.scheme in {"http", "https"}:
-            behind = word.partition("://")[2].partition("/")[2]
-            for part in (behind, url.username or "", *re.split(r"[/?&=#]", behind)):
-                if len(part) >= _TELLING:
-                    yield part
-                    yield unquote(part)
-
-
-def _of_pair(word: str) -> Iterator[str]:
-    """What `user:password` holds, plain or in base64; a value of a longer kind than a name and a password."""
-    try:
-        decoded = base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode()
-    except (binascii.Error, ValueError):
-        decoded = ""
-    if decoded.isprintable() and ":" in decoded:
-        yield decoded
-        word = decoded
-    if ":" in word and "://" not in word:
-        yield word.partition(":")[2]
 
 
 def _check(path: Path) -> Path:

@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError
 
 from poller import aws_codes
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.http_status import excerpt_of
+from poller.redaction import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def from_batch_entry(entry: Mapping[str, Any] | None, service: str) -> DeliveryE
 
 
 def _from_code(code: str, message: str, service: str, *, refused: bool) -> DeliveryError:
-    said = excerpt_of(f"{service} answered {code}: {message}".encode("utf-8", "replace"))
+    said = excerpt(f"{service} answered {code}: {message}")
     if code in aws_codes.THROTTLED:
         return DeliveryError(said, reason=DeliveryReason.RATE_LIMITED)
     if code in aws_codes.CREDENTIALS:

@@ -17,31 +17,17 @@ The short schedule is at least five attempts and at least 15 minutes; see `polle
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
 
 from poller.errors import DeliveryError, DeliveryReason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 LONGEST_RETRY_AFTER = 4 * 3600.0
 """Seconds; a receiver that asks for more gets this. The same as the default ceiling between two attempts."""
 
-EXCERPT_LENGTH = 200
-"""Characters of an answer's body that go into a message."""
-
-REDACTED = "[redacted]"
-"""What stands in a message where a secret stood."""
-
 _TEMPORARY = frozenset({401, 403, 404, 408, 425, 429})
-_SIGNATURE = re.compile(r"v1(?:,|%2[Cc])(?:[A-Za-z0-9+/=]|%[0-9A-Fa-f]{2}|\\/){40,}")
 _SECONDS = re.compile(r"\d+(?:\.\d*)?", re.ASCII)
 
 
@@ -59,7 +45,7 @@ def classify(
         status: The status code.
         receiver: Who answered, as it may be shown: scheme, host and port.
         retry_after: What the answer's Retry-After came to, in seconds.
-        excerpt: A part of its body, already fit to be shown; see `excerpt_of`.
+        excerpt: A part of its body, already fit to be shown; see `poller.redaction.excerpt`.
     """
     message = f"{receiver} answered {_with_phrase(status)}" + (f": {excerpt}" if excerpt else "")
     if status == HTTPStatus.GONE:
@@ -118,40 +104,3 @@ def parse_http_date(value: str | None) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
-
-
-def excerpt_of(body: bytes, secrets: Iterable[str] = ()) -> str:
-    """Make an answer's body fit to be shown: secrets redacted, on one line, printable, short.
-
-    Args:
-        body: What was read of it.
-        secrets: What must not be shown, as a receiver may echo it.
-    """
-    text = redact(body.decode("utf-8", "replace"), secrets).strip()[: EXCERPT_LENGTH + 1]
-    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return printable if len(printable) <= EXCERPT_LENGTH else printable[: EXCERPT_LENGTH - 1] + "…"
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace every secret in `text`, also where it stands percent-encoded or escaped for JSON or HTML.
-
-    Signatures are replaced by their form, because a receiver may echo that of an earlier attempt.
-    """
-    forms = {form for secret in secrets if secret for form in _forms(secret)}
-    # Longest first: where one secret is a part of another, none of the longer one is left over.
-    for form in sorted(forms, key=lambda form: (-len(form), form)):
-        text = text.replace(form, REDACTED)
-    return _SIGNATURE.sub(REDACTED, text)
-
-
-def _forms(secret: str) -> set[str]:
-    escaped = json.dumps(secret)[1:-1]
-    return {
-        secret,
-        quote(secret, errors="replace"),
-        quote(secret, safe="", errors="replace"),
-        quote_plus(secret, errors="replace"),
-        html.escape(secret),
-        escaped,
-        escaped.replace("/", "\\/"),
-    }

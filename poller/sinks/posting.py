@@ -28,11 +28,12 @@ from yarl import URL
 
 from poller import __version__
 from poller.errors import DeliveryError, DeliveryReason
+from poller.redaction import excerpt
 from poller.settings.secrets import read_secret_file, refuse_placeholder
 from poller.settings.sinks import SinkSettings
 from poller.sinks.credentials import check_header_names, check_header_value, read_header
 from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
-from poller.sinks.http_status import classify, excerpt_of, is_taken, parse_http_date, parse_retry_after
+from poller.sinks.http_status import classify, is_taken, parse_http_date, parse_retry_after
 from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ class Poster:
             response.status,
             receiver=self._receiver,
             retry_after=parse_retry_after(response.headers.get("retry-after"), now),
-            excerpt=excerpt_of(bytes(answer), [*self._secrets, *attempt.secrets]),
+            excerpt=excerpt(bytes(answer), [*self._secrets, *attempt.secrets]),
         )
 
     def _open(self) -> aiohttp.ClientSession:
@@ -403,7 +404,7 @@ def _translate(error: Exception, receiver: str, proxy: URL | None) -> DeliveryEr
             reason, what = DeliveryReason.RESPONSE, "the answer was cut short"
         case _:
             reason, what = DeliveryReason.RESPONSE, "the connection was closed before the answer"
-    message = f"{receiver}: {what}" + (f": {excerpt_of(detail.encode())}" if detail else "")
+    message = f"{receiver}: {what}" + (f": {excerpt(detail)}" if detail else "")
     return DeliveryError(message, reason=reason)
 
 
@@ -420,7 +421,7 @@ def _of_proxy(error: Exception, cause: BaseException, receiver: str, proxy: URL)
         return _refused_by_proxy(receiver, proxy, error.status)
     if isinstance(error, aiohttp.ClientProxyConnectionError) and not isinstance(cause, BlockedAddressError):
         what = f"{receiver}: cannot connect to the proxy {proxy.origin()}"
-        detail = excerpt_of(_strerror(cause).encode())
+        detail = excerpt(_strerror(cause))
         return DeliveryError(f"{what}: {detail}", reason=DeliveryReason.PROXY)
     return None
 

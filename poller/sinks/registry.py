@@ -19,6 +19,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_args
 
 from poller.errors import ConfigError, Problem
+from poller.redaction import excerpt
 from poller.settings.sinks import SinkSettings
 from poller.sinks.contract import Sink
 from poller.sinks.isolation import IsolatedSink, SinkLoop
@@ -167,6 +168,6 @@ def _package(point: EntryPoint) -> str:
 
 def _name_of(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"[:300]
+        return excerpt(f"{type(error).__name__}: {error}", length=300)
     except Exception:  # noqa: BLE001 - its class may be a third party's
         return type(error).__name__

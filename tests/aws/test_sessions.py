@@ -13,12 +13,12 @@ import botocore.endpoint
 import pytest
 from moto.server import ThreadedMotoServer
 
-from poller import logs
 from poller.aws import AccountAccess, JobsApi
 from poller.aws.sessions import home_region
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
 from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
+from poller.redaction import redact
 from poller.simulator import DEFAULT_REGION, Simulator, faults
 
 if TYPE_CHECKING:
@@ -579,4 +579,4 @@ def test_credentials_are_struck_from_what_a_service_echoes(
     """What an endpoint repeats of them reaches no log (fault 67)."""
     sessions = make_sessions()
     listing(sessions)
-    assert logs.strike("denied: secret-of-AKIAFIRST") == "denied: [secret]"
+    assert redact("denied: secret-of-AKIAFIRST") == "denied: [secret]"

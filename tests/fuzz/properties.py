@@ -18,7 +18,6 @@ from botocore.parsers import ResponseParserError
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from poller import logs
 from poller.app.configuration import settings_model, statuses
 from poller.aws.wire import VerbatimParserFactory
 from poller.delivery import attempt
@@ -28,10 +27,11 @@ from poller.errors import ConfigError, DeliveryError, ItemError
 from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Event, Target
+from poller.redaction import redact, secret_parts
 from poller.rules import Threshold
 from poller.settings.loading import load
 from poller.settings.schema import StoreSettings
-from poller.settings.secrets import parts_of, read_secret_file
+from poller.settings.secrets import read_secret_file
 from poller.settings.store_url import unverified_host
 from poller.sinks import registry
 from poller.sinks.credentials import read_header, read_signing_secrets
@@ -168,8 +168,8 @@ def _refusal(parse: Callable[[], object]) -> str | None:
 
 def secret_is_taken_apart(text: str) -> None:
     """A secret is struck from a log line that holds it, unless it is a word or short."""
-    list(parts_of(text))
-    logs.strike(text)
+    list(secret_parts(text))
+    redact(text)
     printable(text)
 
 
