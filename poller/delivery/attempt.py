@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from poller.model import Event
-    from poller.sinks.contract import Sink
+    from poller.sinks.sink import Sink
 
 _log = logs.get(__name__)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from poller.heartbeats import Heartbeats
     from poller.metrics import Metrics
     from poller.model import Delivery
-    from poller.sinks.contract import Sink
+    from poller.sinks.sink import Sink
     from poller.store import Outbox
 
 _log = logs.get(__name__)

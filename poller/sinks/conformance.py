@@ -27,7 +27,7 @@ from poller.settings.sinks import SinkSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from poller.sinks.contract import Sink
+    from poller.sinks.sink import Sink
 
 PATIENCE = 30.0
 """Seconds that a check waits for what must not hang."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poller import logs
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.contract import Sink
+from poller.sinks.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Sequence

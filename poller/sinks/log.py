@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from poller.errors import DeliveryError, DeliveryReason
 from poller.settings.sinks import SinkSettings
-from poller.sinks.contract import Sink
+from poller.sinks.sink import Sink
 from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from poller.errors import ConfigError, Problem
 from poller.redaction import excerpt
 from poller.settings.sinks import SinkSettings
-from poller.sinks.contract import Sink
 from poller.sinks.isolation import IsolatedSink, SinkLoop
+from poller.sinks.sink import Sink
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -26,7 +26,7 @@ from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 from poller.model import EventType
 from poller.settings.sinks import SinkSettings
 from poller.sinks.aws_errors import from_batch_entry, from_botocore
-from poller.sinks.contract import Sink
+from poller.sinks.sink import Sink
 from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, SecretStr, field_validator
 from standardwebhooks import Webhook
 
-from poller.sinks.contract import Sink
-from poller.sinks.credentials import read_signing_secrets, signing_key
-from poller.sinks.posting import Attempt, HttpSettings, Poster
+from poller.sinks.http.client import HttpClient, RequestHeaders
+from poller.sinks.http.credentials import read_signing_secrets, signing_key
+from poller.sinks.http.settings import HttpSettings
+from poller.sinks.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,7 +75,7 @@ class WebhookSink(Sink[WebhookSettings]):
 
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         super().__init__(name, settings)
-        self._poster = Poster(name, settings)
+        self._client = HttpClient(name, settings)
         self._files = settings.files
         self._configured = _Signer(secret.get_secret_value() for secret in settings.secrets)
 
@@ -82,16 +83,16 @@ class WebhookSink(Sink[WebhookSettings]):
         """Post the event; any 2xx means that the receiver has it.
 
         Raises:
-            DeliveryError: As `Poster.post`, or a file of secrets cannot be read.
+            DeliveryError: As `HttpClient.post`, or a file of secrets cannot be read.
         """
         (event,) = events
-        await self._poster.post(event.body, CONTENT_TYPE, partial(self._sign, event))
+        await self._client.post(event.body, CONTENT_TYPE, partial(self._sign, event))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._poster.close()
+        await self._client.close()
 
-    def _sign(self, event: Event) -> Attempt:
+    def _sign(self, event: Event) -> RequestHeaders:
         signer = self._configured
         if self._files:
             read = chain.from_iterable(map(read_signing_secrets, self._files))
@@ -101,7 +102,7 @@ class WebhookSink(Sink[WebhookSettings]):
         signatures = signer.sign(event, now)
         if signatures:
             headers["webhook-signature"] = " ".join(signatures)
-        return Attempt(headers, (*signer.secrets, *signer.keys, *signatures))
+        return RequestHeaders(headers, (*signer.secrets, *signer.keys, *signatures))
 
 
 class _Signer:

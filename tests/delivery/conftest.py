@@ -18,7 +18,7 @@ from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Change, Event, EventType, Target
 from poller.settings.sinks import SinkSettings
-from poller.sinks.contract import Sink
+from poller.sinks.sink import Sink
 from poller.store import Database, Outbox
 from poller.store.outbox import Enqueue
 from poller.store.tables import deliveries

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from poller.model import Event
-    from poller.sinks.contract import Sink
+    from poller.sinks.sink import Sink
 
 
 def _throwing(error: BaseException) -> Callable[[], object]:

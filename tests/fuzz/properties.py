@@ -34,9 +34,9 @@ from poller.settings.schema import StoreSettings
 from poller.settings.secrets import read_secret_file
 from poller.settings.store_url import unverified_host
 from poller.sinks import registry
-from poller.sinks.credentials import read_header, read_signing_secrets
-from poller.sinks.dialing import is_allowed
-from poller.sinks.http_status import parse_retry_after
+from poller.sinks.http.address_guard import is_allowed
+from poller.sinks.http.credentials import read_header, read_signing_secrets
+from poller.sinks.http.status import parse_retry_after
 from poller.terminal import printable
 from poller.web.api import SELECTABLE, parse_query
 from tests.sinks.samples import EVENT, SECRET, opened, raw_server, read_request, webhook

@@ -11,7 +11,7 @@ from tests.sinks.samples import SECRET, webhook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poller.sinks.contract import Sink
+    from poller.sinks.sink import Sink
 
 HTTP_SINKS: dict[str, Callable[[str], Sink[Any]]] = {"webhook": lambda url: webhook(url, secrets=[SECRET])}
 """How to make each sink that posts to a URL."""

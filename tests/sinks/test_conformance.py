@@ -12,8 +12,8 @@ from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 from poller.settings.sinks import SinkSettings
 from poller.sinks import conformance
 from poller.sinks.conformance import CHECKS, ConformanceError, Subject
-from poller.sinks.contract import Sink
 from poller.sinks.log import LogSettings, LogSink
+from poller.sinks.sink import Sink
 from poller.sinks.sns import SnsSettings, SnsSink
 from tests.sinks.samples import OTHER_SECRET, SECRET, in_loop, receiver, webhook
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.sinks.credentials import check_header_value, read_header, read_signing_secrets, signing_key
+from poller.sinks.http.credentials import check_header_value, read_header, read_signing_secrets, signing_key
 from tests.sinks.samples import OTHER_SECRET, SECRET
 
 if TYPE_CHECKING:

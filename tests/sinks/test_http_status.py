@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.http_status import LONGEST_RETRY_AFTER, classify, parse_http_date, parse_retry_after
+from poller.sinks.http.status import LONGEST_RETRY_AFTER, classify, parse_http_date, parse_retry_after
 from tests.sinks.samples import EVENT, in_loop, receiver
 from tests.sinks.statuses import HTTP_SINKS, TABLE, Verdict
 

@@ -13,8 +13,8 @@ import pytest
 from poller.delivery import attempt, close_sink
 from poller.errors import DeliveryError, DeliveryReason
 from poller.settings.sinks import SinkSettings
-from poller.sinks.contract import Sink
 from poller.sinks.isolation import IsolatedSink, SinkLoop
+from poller.sinks.sink import Sink
 from tests.sinks.samples import EVENT, in_loop
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SINK = """
 from typing import Literal
 from poller.settings.sinks import SinkSettings
-from poller.sinks.contract import Sink
+from poller.sinks.sink import Sink
 class Settings(SinkSettings):
     type: Literal["{type}"] = "{type}"
 class Pigeon(Sink[Settings]):
@@ -107,6 +107,16 @@ def test_a_third_party_sink_is_found(install: Callable[..., None]) -> None:
     assert registry.problems() == []
 
 
+def test_the_name_that_earlier_releases_documented_still_works(install: Callable[..., None]) -> None:
+    """A package that imports `Sink` from `poller.sinks.contract` is found and built."""
+    code = SINK.format(type="pigeon", init="pass").replace("poller.sinks.sink", "poller.sinks.contract")
+    assert "poller.sinks.contract" in code
+    install("old-pigeons", code)
+    settings = registry.settings_types()["pigeon"].model_validate({"type": "pigeon"})
+    assert registry.build("loft", settings).name == "loft"
+    assert registry.problems() == []
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
@@ -120,7 +130,7 @@ def test_a_third_party_sink_is_found(install: Callable[..., None]) -> None:
         ("Pigeon = 7", "is broken_birds:Pigeon, which is no subclass of Sink"),
         ("class Pigeon: pass", "is broken_birds:Pigeon, which is no subclass of Sink"),
         (
-            "from poller.sinks.contract import Sink\nclass Pigeon(Sink): pass",
+            "from poller.sinks.sink import Sink\nclass Pigeon(Sink): pass",
             "lacks a settings_type derived from SinkSettings",
         ),
         (SINK.format(type="dove", init="pass"), 'needs settings with type: Literal["pigeon"]'),

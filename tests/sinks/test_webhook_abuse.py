@@ -16,7 +16,7 @@ from aiohttp import web
 from poller.delivery import attempt
 from poller.errors import DeliveryError, DeliveryReason
 from poller.sinks.conformance import sample_event
-from poller.sinks.posting import LARGEST_ANSWER, LARGEST_RESPONSE, MOST_INTERIM_ANSWERS
+from poller.sinks.http.client import LARGEST_ANSWER, LARGEST_RESPONSE, MOST_INTERIM_ANSWERS
 from tests.sinks.samples import (
     EVENT,
     SECRET,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from poller.delivery import attempt
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.dialing import ALWAYS_REFUSED, forms, is_allowed
+from poller.sinks.http.address_guard import ALWAYS_REFUSED, forms, is_allowed
 from tests.sinks.samples import EVENT, in_loop, opened, receiver, webhook
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ async def test_rebinding_is_refused_at_the_next_connection(names: dict[str, list
     async with receiver(hang_up) as found, opened(webhook(f"http://rebind.example:{found.port}/")) as sink:
         await sink.send([EVENT])
         # Forget what was resolved, as happens after some seconds.
-        session = sink._poster._session
+        session = sink._client._session
         assert session is not None
         assert isinstance(session.connector, aiohttp.TCPConnector)
         session.connector.clear_dns_cache()

@@ -16,28 +16,26 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import IPv4Address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from pydantic import Field, IPvAnyNetwork, PrivateAttr, SecretStr, field_validator, model_validator
-from yarl import URL
 
 from poller import __version__
 from poller.errors import DeliveryError, DeliveryReason
 from poller.redaction import excerpt
-from poller.settings.secrets import read_secret_file, refuse_placeholder
-from poller.settings.sinks import SinkSettings
-from poller.sinks.credentials import check_header_names, check_header_value, read_header
-from poller.sinks.dialing import BlockedAddressError, Resolver, guarded_socket
-from poller.sinks.http_status import classify, is_taken, parse_http_date, parse_retry_after
+from poller.sinks.http.address_guard import BlockedAddressError, Resolver, guarded_socket
+from poller.sinks.http.credentials import read_header
+from poller.sinks.http.settings import read_proxy_auth, trusting
+from poller.sinks.http.status import classify, is_taken, parse_http_date, parse_retry_after
 from poller.sinks.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from yarl import URL
+
+    from poller.sinks.http.settings import HttpSettings
 
 LARGEST_ANSWER: Final = 64 * 1024
 """Bytes of an answer's body that are read; then the connection is closed, and the status counts."""
@@ -55,129 +53,14 @@ MOST_HEADERS: Final = 100
 """Lines of an answer's head."""
 
 _SHORTEST_SECRET_PART = 6  # shorter parts of a URL or a header are words such as `v1` or `Basic`
-_ENVIRONMENT = "environment"
 _PROXY_AUTHENTICATION = 407
 _LARGE_BODY = 1024 * 1024
 _PIECE = 8 * 1024
 """Bytes of an answer that are parsed at once."""
 
 
-class HttpSettings(SinkSettings):
-    """What every sink has that posts to a URL of the operator's choice."""
-
-    url: SecretStr | None = None
-    """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
-    url_file: Path | None = None
-    """A file that holds the URL instead. It is read when the program starts or reloads."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
-    """Further request headers, such as `authorization`."""
-    header_files: dict[str, Path] = Field(default_factory=dict)
-    """Further request headers whose values are read from files, anew at every attempt."""
-    ca_file: Path | None = None
-    """Trust the certificate authorities in this PEM file, instead of the system's."""
-    proxy: SecretStr | None = None
-    """Post through this HTTP proxy: `http://proxy.example.com:3128`, or `environment` for the one that
-    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
-    proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
-    proxy_auth_file: Path | None = None
-    """A file with the proxy's user and password, as `user:password`. Each attempt reads it again."""
-    allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
-    deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """Never dial addresses in these networks. Link-local and metadata addresses never are."""
-
-    _address: URL = PrivateAttr()
-
-    @property
-    def address(self) -> URL:
-        """Where to post, wherever that was configured; a secret."""
-        return self._address
-
-    @property
-    def safe_url(self) -> str:
-        """Scheme, host and port: what may be shown of the URL."""
-        return str(self._address.origin())
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether an attempt reads files, which does not belong on the loop."""
-        return bool(self.header_files) or self.proxy_auth_file is not None
-
-    @property
-    def proxy_url(self) -> URL | None:
-        """The proxy to post through; a secret, as it may hold a password."""
-        given = _text(self.proxy)
-        if given == _ENVIRONMENT:
-            found = getproxies().get(self._address.scheme)
-            return None if not found or proxy_bypass(self._address.host or "") else _parse_proxy(found)
-        return _parse_proxy(given) if given else None
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            _parse(url.get_secret_value())
-        return url
-
-    @field_validator("proxy")
-    @classmethod
-    def _check_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
-        if proxy is not None and proxy.get_secret_value() != _ENVIRONMENT:
-            _parse_proxy(proxy.get_secret_value())
-        return proxy
-
-    @field_validator("proxy_auth_file")
-    @classmethod
-    def _check_proxy_auth(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _read_proxy_auth(path)
-        return path
-
-    @field_validator("url_file")
-    @classmethod
-    def _check_url_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _read_url(path)
-        return path
-
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for value in headers.values():
-            check_header_value(value.get_secret_value())
-        return headers
-
-    @field_validator("header_files")
-    @classmethod
-    def _check_header_files(cls, files: dict[str, Path]) -> dict[str, Path]:
-        for path in files.values():
-            read_header(path)
-        return files
-
-    @field_validator("ca_file")
-    @classmethod
-    def _check_ca_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _trust(path)
-        return path
-
-    @model_validator(mode="after")
-    def _check_together(self) -> HttpSettings:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("needs a url: either url itself, or url_file, and not both")
-        self._address = _read_url(self.url_file) if self.url_file else _parse(_text(self.url))
-        if self.proxy_auth_file is not None and self.proxy is None:
-            raise ValueError("proxy_auth_file is for a proxy; set proxy as well, or remove it")
-        self.proxy_url  # noqa: B018 - a proxy of the environment that is of no use is a mistake as well
-        names = [*self.headers, *self.header_files]
-        check_header_names(names)
-        if self._address.user and "authorization" in map(str.lower, names):
-            raise ValueError("the url holds credentials, and the header authorization is configured as well")
-        return self
-
-
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class RequestHeaders:
     """What one attempt adds to the request.
 
     Args:
@@ -192,7 +75,7 @@ class Attempt:
     proxy_headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Bounded(ResponseHandler):
+class _BoundedHandler(ResponseHandler):
     """Reads responses up to a number of raw bytes and of interim answers each, then closes the connection.
 
     The parser drops chunk sizes and blank lines without limit, and the client drops interim answers. Counted
@@ -235,7 +118,7 @@ class _Bounded(ResponseHandler):
         self.set_exception(aiohttp.ClientPayloadError(why))
 
 
-class Poster:
+class HttpClient:
     """Posts to one URL over connections that are kept alive.
 
     Args:
@@ -268,7 +151,7 @@ class Poster:
         self._resolver = Resolver(self._name)
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, body: bytes, content_type: str, compose: Callable[[], Attempt]) -> None:
+    async def post(self, body: bytes, content_type: str, compose: Callable[[], RequestHeaders]) -> None:
         """Send `body`; returning means that the receiver answered 2xx.
 
         Args:
@@ -294,24 +177,24 @@ class Poster:
             await self._session.close()
         await self._resolver.close()
 
-    async def _compose(self, compose: Callable[[], Attempt]) -> Attempt:
+    async def _compose(self, compose: Callable[[], RequestHeaders]) -> RequestHeaders:
         try:
             return await self._threads.run(self._read, compose) if self._reads_files else compose()
         except ValueError as error:
             raise DeliveryError(str(error), reason=DeliveryReason.CREDENTIALS) from None
 
-    def _read(self, compose: Callable[[], Attempt]) -> Attempt:
+    def _read(self, compose: Callable[[], RequestHeaders]) -> RequestHeaders:
         attempt = compose()
         headers = {key.lower(): read_header(path) for key, path in self._settings.header_files.items()}
         path = self._settings.proxy_auth_file
-        to_proxy = {"proxy-authorization": _read_proxy_auth(path)} if path is not None else {}
-        return Attempt(
+        to_proxy = {"proxy-authorization": read_proxy_auth(path)} if path is not None else {}
+        return RequestHeaders(
             {**headers, **attempt.headers},
             (*attempt.secrets, *_secrets_of_headers((*headers.values(), *to_proxy.values()))),
             to_proxy,
         )
 
-    async def _exchange(self, body: bytes, content_type: str, attempt: Attempt) -> None:
+    async def _exchange(self, body: bytes, content_type: str, attempt: RequestHeaders) -> None:
         headers = {**attempt.headers, "content-type": content_type}
         to_proxy = {**self._proxy_headers, **attempt.proxy_headers}
         if self._proxy is not None and self._url.scheme == "http":
@@ -349,7 +232,7 @@ class Poster:
         if self._session is None:
             settings = self._settings
             try:
-                trust = True if settings.ca_file is None else _trust(settings.ca_file)
+                trust = True if settings.ca_file is None else trusting(settings.ca_file)
             except ValueError as error:
                 raise DeliveryError(str(error), reason=DeliveryReason.TLS) from None
             connector = aiohttp.TCPConnector(
@@ -359,7 +242,7 @@ class Poster:
                 socket_factory=guarded_socket(allow=settings.allow_networks, deny=settings.deny_networks),
             )
             # aiohttp has no public place for the protocol of its connections.
-            connector._factory = partial(_Bounded, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
+            connector._factory = partial(_BoundedHandler, loop=asyncio.get_running_loop())  # type: ignore[assignment] # noqa: SLF001
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 headers=self._headers,
@@ -428,95 +311,6 @@ def _of_proxy(error: Exception, cause: BaseException, receiver: str, proxy: URL)
 
 def _strerror(error: BaseException) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _parse(text: str) -> URL:
-    """Parse a receiver's URL.
-
-    Raises:
-        ValueError: It is none; the message does not show it.
-    """
-    refuse_placeholder(text)
-    if any(not character.isprintable() or character.isspace() for character in text):
-        raise ValueError("a url holds no white space and no control characters")
-    try:
-        url = URL(text)
-        valid = url.scheme in {"http", "https"} and bool(url.host) and url.port != 0
-    except (ValueError, IndexError):  # the latter for `http://[]@`
-        valid = False
-    if not valid:
-        raise ValueError("not a url to post to; write https://host/path or http://host:port/path")
-    host = url.host or ""
-    if host.replace(".", "").isdigit() and not _is_ipv4(host):
-        raise ValueError("the host of the url is a number; write an IPv4 address as four decimal parts")
-    return url
-
-
-def _parse_proxy(text: str) -> URL:
-    """Parse a proxy's URL.
-
-    Raises:
-        ValueError: It is none; the message does not show it.
-    """
-    try:
-        url = _parse(text)
-    except ValueError as error:
-        raise ValueError(f"the proxy is {error}; or write environment") from None
-    if url.path not in {"", "/"} or url.query_string:
-        raise ValueError("the proxy's url has more than a host and a port; write http://host:port")
-    return url
-
-
-def _read_proxy_auth(path: Path) -> str:
-    """The header that a file with `user:password` stands for.
-
-    Raises:
-        ValueError: As `read_secret_file`, or it has another form; the message names the file alone.
-    """
-    text = read_secret_file(path).strip()
-    if ":" not in text or not text.isprintable():
-        raise ValueError(f"{path} does not hold user:password")
-    return f"Basic {base64.b64encode(text.encode()).decode()}"
-
-
-def _text(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
-
-
-def _read_url(path: Path) -> URL:
-    """Read a file that holds a URL.
-
-    Raises:
-        ValueError: As `read_secret_file` and `_parse`, naming the file.
-    """
-    text = read_secret_file(path).strip()
-    try:
-        return _parse(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        return str(IPv4Address(host)) == host
-    except ValueError:
-        return False
-
-
-def _trust(path: Path) -> ssl.SSLContext:
-    """Make a TLS context that trusts the authorities in `path` and nobody else.
-
-    Raises:
-        ValueError: The file cannot be read or holds no certificate; the message names it.
-    """
-    try:
-        context = ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        raise ValueError(f"{path} holds no certificates in PEM form") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _basic_auth(url: URL, header: str = "authorization") -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""What every sink shares that posts to a URL: settings, client, address check, meaning of answers."""
