@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations when the program runs
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 from standardwebhooks import Webhook
 
+from poller.settings.sinks import checked
 from poller.sinks.http.client import HttpClient, RequestHeaders
 from poller.sinks.http.credentials import read_signing_secrets, signing_key
 from poller.sinks.http.settings import HttpSettings
@@ -30,16 +31,26 @@ CONTENT_TYPE = "application/cloudevents+json"
 """The media type of a CloudEvents envelope in structured mode."""
 
 
+def _check_secrets(secrets: list[SecretStr]) -> None:
+    for secret in secrets:
+        signing_key(secret.get_secret_value())
+
+
+def _check_files(paths: list[Path]) -> None:
+    for path in paths:
+        read_signing_secrets(path)
+
+
 class WebhookSettings(HttpSettings):
     """Events as signed POST requests."""
 
     type: Literal["webhook"] = "webhook"
     """Which sink this is."""
-    secrets: list[SecretStr] = Field(default_factory=list)
+    secrets: Annotated[list[SecretStr], checked(_check_secrets)] = Field(default_factory=list)
     """Sign with these secrets, each `whsec_` and a key in base64; `openssl rand -base64 32` makes a key."""
-    secret_file: Path | None = None
+    secret_file: Annotated[Path, checked(read_signing_secrets)] | None = None
     """Sign with the secrets in this file, one a line. It is read anew at every attempt."""
-    secret_files: list[Path] = Field(default_factory=list)
+    secret_files: Annotated[list[Path], checked(_check_files)] = Field(default_factory=list)
     """Sign with the secrets in these files as well."""
 
     @property
@@ -51,20 +62,6 @@ class WebhookSettings(HttpSettings):
     def reads_files(self) -> bool:
         """Whether an attempt reads files."""
         return bool(self.files) or super().reads_files
-
-    @field_validator("secrets")
-    @classmethod
-    def _check_secrets(cls, secrets: list[SecretStr]) -> list[SecretStr]:
-        for secret in secrets:
-            signing_key(secret.get_secret_value())
-        return secrets
-
-    @field_validator("secret_file", "secret_files")
-    @classmethod
-    def _check_files(cls, given: Path | list[Path] | None) -> Path | list[Path] | None:
-        for path in given if isinstance(given, list) else filter(None, [given]):
-            read_signing_secrets(path)
-        return given
 
 
 class WebhookSink(Sink[WebhookSettings]):

@@ -14,8 +14,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.sinks.aws_sink import without_job
 from poller.sinks.conformance import sample_event
-from poller.sinks.sns import SnsSettings, SnsSink, thinned
+from poller.sinks.sns import SnsSettings, SnsSink
 from tests.sinks.samples import EVENT, everything_shown, in_loop, raw_server, receiver
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ async def test_an_event_above_the_limit_is_thinned(cloud: Cloud) -> None:
     assert found[EVENT.id] == json.loads(EVENT.body)
     whole = json.loads(large.body)
     assert found[large.id] == {**whole, "data": {**whole["data"], "job": None, "truncated": True}}
-    assert thinned(large.body) == thinned(large.body)
+    assert without_job(large.body) == without_job(large.body)
 
 
 @in_loop

@@ -6,130 +6,17 @@ import base64
 import ssl
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Annotated
 from urllib.request import getproxies, proxy_bypass
 
-from pydantic import Field, IPvAnyNetwork, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, PrivateAttr, SecretStr, model_validator
 from yarl import URL
 
 from poller.settings.secrets import read_secret_file, refuse_placeholder
-from poller.settings.sinks import SinkSettings
+from poller.settings.sinks import SinkSettings, checked
 from poller.sinks.http.credentials import check_header_names, check_header_value, read_header
 
 _ENVIRONMENT = "environment"
-
-
-class HttpSettings(SinkSettings):
-    """What every sink has that posts to a URL of the operator's choice."""
-
-    url: SecretStr | None = None
-    """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
-    url_file: Path | None = None
-    """A file that holds the URL instead. It is read when the program starts or reloads."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
-    """Further request headers, such as `authorization`."""
-    header_files: dict[str, Path] = Field(default_factory=dict)
-    """Further request headers whose values are read from files, anew at every attempt."""
-    ca_file: Path | None = None
-    """Trust the certificate authorities in this PEM file, instead of the system's."""
-    proxy: SecretStr | None = None
-    """Post through this HTTP proxy: `http://proxy.example.com:3128`, or `environment` for the one that
-    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
-    proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
-    proxy_auth_file: Path | None = None
-    """A file with the proxy's user and password, as `user:password`. Each attempt reads it again."""
-    allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
-    deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """Never dial addresses in these networks. Link-local and metadata addresses never are."""
-
-    _address: URL = PrivateAttr()
-
-    @property
-    def address(self) -> URL:
-        """Where to post, wherever that was configured; a secret."""
-        return self._address
-
-    @property
-    def safe_url(self) -> str:
-        """Scheme, host and port: what may be shown of the URL."""
-        return str(self._address.origin())
-
-    @property
-    def reads_files(self) -> bool:
-        """Whether an attempt reads files, which does not belong on the loop."""
-        return bool(self.header_files) or self.proxy_auth_file is not None
-
-    @property
-    def proxy_url(self) -> URL | None:
-        """The proxy to post through; a secret, as it may hold a password."""
-        given = _text(self.proxy)
-        if given == _ENVIRONMENT:
-            found = getproxies().get(self._address.scheme)
-            return None if not found or proxy_bypass(self._address.host or "") else _parse_proxy(found)
-        return _parse_proxy(given) if given else None
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            _parse(url.get_secret_value())
-        return url
-
-    @field_validator("proxy")
-    @classmethod
-    def _check_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
-        if proxy is not None and proxy.get_secret_value() != _ENVIRONMENT:
-            _parse_proxy(proxy.get_secret_value())
-        return proxy
-
-    @field_validator("proxy_auth_file")
-    @classmethod
-    def _check_proxy_auth(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            read_proxy_auth(path)
-        return path
-
-    @field_validator("url_file")
-    @classmethod
-    def _check_url_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            _read_url(path)
-        return path
-
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for value in headers.values():
-            check_header_value(value.get_secret_value())
-        return headers
-
-    @field_validator("header_files")
-    @classmethod
-    def _check_header_files(cls, files: dict[str, Path]) -> dict[str, Path]:
-        for path in files.values():
-            read_header(path)
-        return files
-
-    @field_validator("ca_file")
-    @classmethod
-    def _check_ca_file(cls, path: Path | None) -> Path | None:
-        if path is not None:
-            trusting(path)
-        return path
-
-    @model_validator(mode="after")
-    def _check_together(self) -> HttpSettings:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("needs a url: either url itself, or url_file, and not both")
-        self._address = _read_url(self.url_file) if self.url_file else _parse(_text(self.url))
-        if self.proxy_auth_file is not None and self.proxy is None:
-            raise ValueError("proxy_auth_file is for a proxy; set proxy as well, or remove it")
-        self.proxy_url  # noqa: B018 - a proxy of the environment that is of no use is a mistake as well
-        names = [*self.headers, *self.header_files]
-        check_header_names(names)
-        if self._address.user and "authorization" in map(str.lower, names):
-            raise ValueError("the url holds credentials, and the header authorization is configured as well")
-        return self
 
 
 def _parse(text: str) -> URL:
@@ -219,3 +106,83 @@ def trusting(path: Path) -> ssl.SSLContext:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _check_proxy(proxy: SecretStr) -> None:
+    if _text(proxy) != _ENVIRONMENT:
+        _parse_proxy(_text(proxy))
+
+
+def _check_values(headers: dict[str, SecretStr]) -> None:
+    for value in headers.values():
+        check_header_value(_text(value))
+
+
+def _check_files(files: dict[str, Path]) -> None:
+    for path in files.values():
+        read_header(path)
+
+
+class HttpSettings(SinkSettings):
+    """What every sink has that posts to a URL of the operator's choice."""
+
+    url: Annotated[SecretStr, checked(lambda url: _parse(_text(url)))] | None = None
+    """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
+    url_file: Annotated[Path, checked(_read_url)] | None = None
+    """A file that holds the URL instead. It is read when the program starts or reloads."""
+    headers: Annotated[dict[str, SecretStr], checked(_check_values)] = Field(default_factory=dict)
+    """Further request headers, such as `authorization`."""
+    header_files: Annotated[dict[str, Path], checked(_check_files)] = Field(default_factory=dict)
+    """Further request headers whose values are read from files, anew at every attempt."""
+    ca_file: Annotated[Path, checked(trusting)] | None = None
+    """Trust the certificate authorities in this PEM file, instead of the system's."""
+    proxy: Annotated[SecretStr, checked(_check_proxy)] | None = None
+    """Post through this HTTP proxy: `http://proxy.example.com:3128`, or `environment` for the one that
+    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
+    proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
+    proxy_auth_file: Annotated[Path, checked(read_proxy_auth)] | None = None
+    """A file with the proxy's user and password, as `user:password`. Each attempt reads it again."""
+    allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
+    """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
+    deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
+    """Never dial addresses in these networks. Link-local and metadata addresses never are."""
+
+    _address: URL = PrivateAttr()
+
+    @property
+    def address(self) -> URL:
+        """Where to post, wherever that was configured; a secret."""
+        return self._address
+
+    @property
+    def safe_url(self) -> str:
+        """Scheme, host and port: what may be shown of the URL."""
+        return str(self._address.origin())
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether an attempt reads files, which does not belong on the loop."""
+        return bool(self.header_files) or self.proxy_auth_file is not None
+
+    @property
+    def proxy_url(self) -> URL | None:
+        """The proxy to post through; a secret, as it may hold a password."""
+        given = _text(self.proxy)
+        if given == _ENVIRONMENT:
+            found = getproxies().get(self._address.scheme)
+            return None if not found or proxy_bypass(self._address.host or "") else _parse_proxy(found)
+        return _parse_proxy(given) if given else None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> HttpSettings:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("needs a url: either url itself, or url_file, and not both")
+        self._address = _read_url(self.url_file) if self.url_file else _parse(_text(self.url))
+        if self.proxy_auth_file is not None and self.proxy is None:
+            raise ValueError("proxy_auth_file is for a proxy; set proxy as well, or remove it")
+        self.proxy_url  # noqa: B018 - a proxy of the environment that is of no use is a mistake as well
+        names = [*self.headers, *self.header_files]
+        check_header_names(names)
+        if self._address.user and "authorization" in map(str.lower, names):
+            raise ValueError("the url holds credentials, and the header authorization is configured as well")
+        return self
