@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from poller.errors import ConfigError
 from poller.settings.crosschecks import Parts, check
-from poller.settings.environment import overlay
+from poller.settings.environment import PREFIX, overlay
 from poller.settings.error_messages import explain, locate, root_causes
 from poller.settings.json_schema import Reference, json_schema
 from poller.settings.locations import Places
@@ -49,9 +49,8 @@ def load(
     Raises:
         ConfigError: Something is wrong; its `problems` are all there are, in the order of the file.
     """
-    model = configuration(sink_types, kinds)
     document = read_document(path) if path is not None else Document({}, Places())
-    settings = _settings(document, model, kinds, environ) if document.readable else None
+    settings = _settings(document, sink_types, kinds, environ) if document.readable else None
     if settings is None or document.problems:
         raise ConfigError(sorted(document.problems, key=_order))
     return settings
@@ -64,10 +63,11 @@ def _order(problem: Problem) -> tuple[bool, int, str]:
 
 def _settings(
     document: Document,
-    model: type[Settings],
+    sink_types: Mapping[str, type[SinkSettings]],
     kinds: Mapping[str, frozenset[str]],
     environ: Mapping[str, str],
 ) -> Settings | None:
+    model = configuration(_used(document.data.get("sinks"), sink_types, environ), kinds)
     overlay(document, model, environ)
     # A section whose lines are all commented out is an empty one.
     data = {key: value for key, value in document.data.items() if value is not None}
@@ -79,16 +79,42 @@ def _settings(
             document.problems.append(document.places.problem(("store", "url"), str(error)))
             store["url"] = "sqlite:////nowhere"
     wrong: set[Location] = set()
-    settings = None
-    try:
-        settings = model.model_validate(data)
-    except ValidationError as error:
+    settings, invalid = _validated(model, data)
+    if invalid is not None:
+        # With every type of sink, a problem has the same words whichever of them are in use.
+        model = configuration(sink_types, kinds)
+        settings, invalid = _validated(model, data)
+    if invalid is not None:
         reference = Reference(json_schema(model))
-        document.problems.extend(explain(error, data, document.places, reference))
-        wrong = {locate(detail["loc"], data)[:2] for detail in root_causes(error, data)}
+        document.problems.extend(explain(invalid, data, document.places, reference))
+        wrong = {locate(detail["loc"], data)[:2] for detail in root_causes(invalid, data)}
     for location, what in check(_parts(data, wrong, model, kinds)):
         document.problems.append(document.places.problem(locate(location, data), what))
     return settings
+
+
+def _used(
+    sinks: Any, sink_types: Mapping[str, type[SinkSettings]], environ: Mapping[str, str]
+) -> Mapping[str, type[SinkSettings]]:
+    """The types that the sinks of a file have; all there are if one cannot be told, or variables set some.
+
+    The class of a type that is not used is not imported: a daemon that only logs needs no HTTP client.
+    """
+    if any(variable.upper().startswith(f"{PREFIX}SINKS") for variable in environ):
+        return sink_types
+    given = [{"type": "log"}] if sinks is None else list(sinks.values()) if isinstance(sinks, dict) else []
+    used = [sink.get("type") if isinstance(sink, dict) else None for sink in given]
+    known = {name: sink_types[name] for name in sink_types if name in used}
+    return known if known and all(isinstance(name, str) and name in known for name in used) else sink_types
+
+
+def _validated(
+    model: type[Settings], data: Mapping[str, Any]
+) -> tuple[Settings | None, ValidationError | None]:
+    try:
+        return model.model_validate(data), None
+    except ValidationError as error:
+        return None, error
 
 
 def _parts(

@@ -12,6 +12,7 @@ A third party's `pyproject.toml`:
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -68,20 +69,25 @@ def sink_type(name: str) -> type[Sink[Any]]:
     return _load(point)
 
 
-def sink_types() -> dict[str, type[Sink[Any]]]:
-    """Every sink that can be loaded, by `type`; `problems` tells about the others."""
-    found = {}
-    for name in names():
+class _SettingsTypes(Mapping[str, type[SinkSettings]]):
+    """Imports a built-in sink when its class is asked for, and none to tell which there are."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in names() if name in BUILT_IN or _is_sound(_third_party().points[name]))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> type[SinkSettings]:
         try:
-            found[name] = sink_type(name)
+            return sink_type(name).settings_type
         except ConfigError:
-            continue
-    return found
+            raise KeyError(name) from None
 
 
-def settings_types() -> dict[str, type[SinkSettings]]:
-    """The settings class of every sink that can be loaded, by `type`."""
-    return {name: loaded.settings_type for name, loaded in sink_types().items()}
+def settings_types() -> Mapping[str, type[SinkSettings]]:
+    """The settings class of every sink that can be loaded, by `type`; `problems` tells about the others."""
+    return _SettingsTypes()
 
 
 def problems() -> list[Problem]:
@@ -116,6 +122,13 @@ def build(name: str, settings: SinkSettings, shared: SinkLoop | None = None) -> 
         raise ConfigError(
             [Problem(f"sinks.{name}", f"a sink of type {settings.type!r} cannot be made: {_name_of(error)}")]
         ) from error
+
+
+def _is_sound(point: EntryPoint) -> bool:
+    try:
+        return bool(_load(point))
+    except ConfigError:
+        return False
 
 
 def _checked(sink: Sink[Any]) -> Sink[Any]:

@@ -67,8 +67,8 @@ def forget() -> None:
 
 def test_the_built_in_sinks_are_there() -> None:
     """Each type has its class, and its settings stand beside it."""
-    assert {"log", "sns", "webhook"} <= registry.sink_types().keys()
-    assert registry.sink_types()["log"] is LogSink
+    assert registry.settings_types().keys() >= {"log", "sns", "webhook"}
+    assert registry.sink_type("log") is LogSink
     assert registry.settings_types()["webhook"] is WebhookSettings
     assert registry.problems() == []
 
@@ -87,10 +87,42 @@ def test_an_unknown_type_names_those_there_are() -> None:
         registry.sink_type("webhok")
 
 
-def test_only_what_is_used_is_imported() -> None:
-    """A daemon that only logs loads neither the AWS SDK nor the HTTP client."""
+ONLY_LOGS = """
+import os, pathlib, sys
+from poller.app.configuration import load_settings
+from poller.app.runtime import Parts
+from poller.sinks import registry
+from poller.store import Database
+
+os.environ["AWS_REGION"] = "eu-west-1"
+settings = load_settings({path}, {{"HOME": "/"}})
+Parts(settings, database=Database("sqlite://"))
+for name, sink in settings.sinks.items():
+    registry.build(name, sink)
+imported = sorted(name for name in sys.modules if name.startswith("poller.sinks."))
+allowed = {{"isolation", "log", "registry", "sink", "threads"}}
+assert {{name.removeprefix("poller.sinks.") for name in imported}} == allowed, imported
+assert "aiohttp" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("configuration", [None, "sinks: {audit: {type: log}}"])
+def test_a_daemon_that_only_logs_imports_no_other_sink(configuration: str | None, tmp_path: Path) -> None:
+    """Neither the module of an AWS or HTTP sink, nor the HTTP client, from the configuration to the sinks."""
+    path = None
+    if configuration is not None:
+        (tmp_path / "config.yaml").write_text(configuration)
+        path = tmp_path / "config.yaml"
+    subprocess.run(
+        [sys.executable, "-c", ONLY_LOGS.format(path=f"pathlib.{path!r}" if path else None)], check=True
+    )
+
+
+def test_to_name_the_types_imports_none() -> None:
+    """The registry alone loads neither the AWS SDK nor the HTTP client."""
     code = (
-        "import sys; from poller.sinks import registry; registry.names(); registry.sink_type('log');"
+        "import sys; from poller.sinks import registry; registry.names(); list(registry.settings_types());"
+        "registry.sink_type('log');"
         "assert not {'boto3', 'botocore', 'aiohttp'} & sys.modules.keys(), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -143,8 +175,9 @@ def test_a_broken_package_is_one_problem_with_its_name(
     install("broken-birds", code)
     (problem,) = registry.problems()
     assert str(problem).startswith(f"the sink 'pigeon' of package broken-birds {says}")
-    assert "pigeon" not in registry.sink_types()
-    assert "log" in registry.sink_types()
+    assert "pigeon" not in registry.settings_types()
+    assert "pigeon" not in list(registry.settings_types())
+    assert "log" in registry.settings_types()
     with pytest.raises(ConfigError, match="broken-birds"):
         registry.sink_type("pigeon")
 
