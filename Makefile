@@ -157,9 +157,10 @@ prometheus-e2e: $(VENV)/.dev ## daemons, a real Prometheus and faults: does each
 	@$(BIN)/python -m tests.verify.prometheus_e2e
 
 .PHONY: docs
-docs: $(VENV)/.dev ## write what is generated of the docs: the words of docs/configuration.md, config/schema.json
+docs: $(VENV)/.dev ## write what is generated of the docs: settings, sinks, config/schema.json and the chart's copy
 	@$(BIN)/python -m tests.docs.generate
 	@$(BIN)/bedrock-poller schema > config/schema.json
+	@$(BIN)/python -m tests.deploy.chart
 
 .PHONY: format
 format: $(VENV)/.dev ## format and fix what can be fixed

@@ -1,9 +1,9 @@
-"""Writes what docs/configuration.md says of each setting: the docstring that the setting has in the program.
+"""Writes what the documentation says of each setting and each sink: the words that the program has for them.
 
     make docs
 
-The page arranges the settings and gives their defaults, which a test holds against the schema; the words come
-from one place, so that the page, the JSON Schema and the code cannot say different things.
+docs/configuration.md arranges the settings and gives their defaults, which a test holds against the schema.
+The words come from one place, so that the page, the JSON Schema and the code cannot say different things.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from poller.app.configuration import settings_model
 from poller.settings.json_schema import json_schema
+from tests.docs import sinks
 from tests.docs.pages import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+SINKS = ROOT / "docs" / "sinks.md"
+EXAMPLE = ROOT / "config" / "bedrock-poller.example.yaml"
 SCHEMA = json_schema(settings_model())
 _OWN_WORDS = "sinks.*.type"
 """Each type of sink says of itself which one it is; the page names them all."""
@@ -51,7 +55,8 @@ def settings(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[s
 
 
 def generated(page: str) -> str:
-    """The page with the words of the docstrings in its tables."""
+    """The page with a row for each setting, and the words of the docstrings in its tables."""
+    page = sinks.page_of_settings(page, SCHEMA)
     meanings = {key: node.get("description", "") for key, node in settings(SCHEMA)}
 
     def write(row: re.Match[str]) -> str:
@@ -65,14 +70,23 @@ def generated(page: str) -> str:
     return "\n".join(_ROW.sub(write, line) for line in page.split("\n"))
 
 
+WRITTEN: dict[Path, Callable[[str], str]] = {
+    CONFIGURATION: generated,
+    SINKS: sinks.page_of_sinks,
+    EXAMPLE: lambda text: sinks.example(text, SCHEMA),
+}
+"""Each page, and what brings it up to date."""
+
+
 def main() -> int:
-    """Write the page anew."""
-    before = CONFIGURATION.read_text()
-    after = generated(before)
-    CONFIGURATION.write_text(after)
-    sys.stdout.write(
-        f"{CONFIGURATION.relative_to(ROOT)} {'was current' if after == before else 'is written anew'}\n"
-    )
+    """Write all of it anew."""
+    for path, write in WRITTEN.items():
+        before = path.read_text()
+        after = write(before)
+        path.write_text(after)
+        sys.stdout.write(
+            f"{path.relative_to(ROOT)} {'was current' if after == before else 'is written anew'}\n"
+        )
     return 0
 
 

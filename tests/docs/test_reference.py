@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
@@ -15,8 +15,11 @@ from poller.metrics import ITEM_REASONS, POLL_REASONS, Metrics
 from poller.model import EventType
 from poller.sinks import registry
 from poller.web.api import SELECTABLE
-from tests.docs.generate import CONFIGURATION, SCHEMA, generated, settings
+from tests.docs.generate import CONFIGURATION, EXAMPLE, SCHEMA, SINKS, WRITTEN, generated, settings
 from tests.docs.pages import ROOT, first_column, row
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOCS = ROOT / "docs"
 EVENTS = DOCS / "events.md"
@@ -32,6 +35,20 @@ def test_every_setting_is_documented() -> None:
 def test_meanings_are_those_of_the_program() -> None:
     """What the configuration page says of a setting is its docstring; `make docs` writes it."""
     assert CONFIGURATION.read_text() == generated(CONFIGURATION.read_text())
+
+
+@pytest.mark.parametrize("path", [SINKS, EXAMPLE], ids=lambda path: path.name)
+def test_every_sink_is_in_what_make_docs_writes(path: Path) -> None:
+    """The page of sinks lists each type and has a section for it, and the example shows each."""
+    assert WRITTEN[path](path.read_text()) == path.read_text()
+
+
+def test_a_sink_that_is_not_listed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new type changes the table of sinks, and therefore fails the test above until `make docs` has run."""
+    monkeypatch.setitem(registry.BUILT_IN, "log2", "poller.sinks.log:LogSink")
+    page = WRITTEN[SINKS](SINKS.read_text())
+    assert "\n| [`log2`](#log2) | Events as lines of JSON on standard output. | 100 |\n" in page
+    assert "\n## log2\n" in page
 
 
 @pytest.mark.parametrize(("key", "node"), sorted(dict(settings(SCHEMA)).items()))

@@ -3,59 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-import boto3
 import pytest
 
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 from poller.settings.sinks import SinkSettings
-from poller.sinks import conformance
+from poller.sinks import conformance, registry
 from poller.sinks.conformance import CHECKS, ConformanceError, Subject
-from poller.sinks.log import LogSettings, LogSink
 from poller.sinks.sink import Sink
-from poller.sinks.sns import SnsSettings, SnsSink
-from tests.sinks.samples import OTHER_SECRET, SECRET, in_loop, receiver, webhook
+from tests.sinks.samples import in_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from poller.model import Event
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@in_loop
-async def test_the_log_sink_conforms(
-    check: conformance.Check, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    """The log sink passes every check."""
-    await check(Subject(lambda: LogSink("audit", LogSettings())))
+def harness(sink_type: str) -> Callable[[bool], AbstractAsyncContextManager[Subject]]:
+    """The harness of a sink, which stands beside its own tests; without one nothing shows that it conforms.
+
+    It takes whether the receiver takes events, and gives the subject while that receiver is there.
+    """
+    tests = import_module(f"tests.sinks.test_{sink_type}")
+    found: Callable[[bool], AbstractAsyncContextManager[Subject]] = tests.subject
+    return found
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("sink_type", registry.BUILT_IN)
+@pytest.mark.usefixtures("credentials", "capfdbinary")
 @in_loop
-async def test_the_webhook_sink_conforms(check: conformance.Check, up: bool) -> None:
-    """The webhook sink passes every check, with its receiver up and down, and shows no secret."""
-    secrets = [SECRET, OTHER_SECRET, SECRET[6:], "h3ader-canary", "p4th-canary"]
-    async with receiver() as found:
-        url = f"{found.url}/p4th-canary" if up else "http://127.0.0.1:9/p4th-canary"
-        settings = {"secrets": [SECRET, OTHER_SECRET], "headers": {"authorization": "h3ader-canary"}}
-        await check(Subject(lambda: webhook(url, **settings), secrets))
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("up", [True, False])
-@pytest.mark.usefixtures("credentials")
-@in_loop
-async def test_the_sns_sink_conforms(
-    check: conformance.Check, up: bool, aws: str, monkeypatch: pytest.MonkeyPatch
+async def test_every_sink_conforms(
+    sink_type: str, up: bool, check: conformance.Check, aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The SNS sink passes every check, with its topic there and not, and shows no credentials."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", aws)
-    topic = boto3.client("sns", region_name="eu-west-1").create_topic(Name="conformance")["TopicArn"]
-    settings = SnsSettings(topic_arn=topic if up else f"{topic}-missing")
-    await check(Subject(lambda: SnsSink("topic", settings), ["AKIAC4NARY", "s3cret-canary", "t0ken-canary"]))
+    """Each sink of the registry passes every check, with its receiver up and down, and shows no secret."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    async with harness(sink_type)(up) as subject:
+        await check(subject)
+        sink = subject.make()
+        assert type(sink) is registry.sink_type(sink_type)
+        await sink.close()
+
+
+def test_a_sink_without_a_harness_fails() -> None:
+    """A type that has no tests of its own, or none with a `subject`, does not pass unseen."""
+    with pytest.raises(ModuleNotFoundError, match="test_pigeon"):
+        harness("pigeon")
+    with pytest.raises(AttributeError, match="subject"):
+        harness("threads")
 
 
 SAMPLE = conformance.sample_event().id

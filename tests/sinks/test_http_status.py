@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.errors import DeliveryError, DeliveryReason
+from poller.sinks import registry
+from poller.sinks.http.settings import HttpSettings
 from poller.sinks.http.status import LONGEST_RETRY_AFTER, classify, parse_http_date, parse_retry_after
 from tests.sinks.samples import EVENT, in_loop, receiver
 from tests.sinks.statuses import HTTP_SINKS, TABLE, Verdict
@@ -47,6 +49,12 @@ async def test_every_status_is_judged_alike_by_every_sink(sink_type: str, status
     assert verdict == TABLE[status]
     assert len(found.requests) == 1
     assert retry_after == (None if verdict.permanent or verdict.park or not verdict.reason else 7.0)
+
+
+def test_every_http_sink_is_tried() -> None:
+    """Each sink of the registry that posts to a URL is among those that the test above tries."""
+    types = registry.settings_types()
+    assert HTTP_SINKS.keys() == {name for name in registry.BUILT_IN if issubclass(types[name], HttpSettings)}
 
 
 def test_the_message_names_status_and_receiver() -> None:

@@ -8,18 +8,33 @@ import json
 import os
 import sys
 import threading
+from contextlib import asynccontextmanager, redirect_stdout
+from typing import TYPE_CHECKING
 
 import pytest
 
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.conformance import sample_event
+from poller.sinks.conformance import Subject, sample_event
 from poller.sinks.log import LogSettings, LogSink
 from tests.sinks.samples import EVENT, in_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 def log_sink() -> LogSink:
     """Make one as the configuration would."""
     return LogSink("audit", LogSettings.model_validate({"type": "log"}))
+
+
+@asynccontextmanager
+async def subject(up: bool) -> AsyncIterator[Subject]:
+    """The sink with standard output open or closed, for the checks of conformance."""
+    stream = io.TextIOWrapper(io.BytesIO())
+    if not up:
+        stream.close()
+    with redirect_stdout(stream):
+        yield Subject(log_sink)
 
 
 def redirect(monkeypatch: pytest.MonkeyPatch, raw: io.RawIOBase) -> None:

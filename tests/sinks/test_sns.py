@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -15,12 +16,12 @@ from pydantic import ValidationError
 
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
 from poller.sinks.aws_sink import without_job
-from poller.sinks.conformance import sample_event
+from poller.sinks.conformance import Subject, sample_event
 from poller.sinks.sns import SnsSettings, SnsSink
 from tests.sinks.samples import EVENT, everything_shown, in_loop, raw_server, receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from poller.model import Event
     from tests.sinks.samples import Received
@@ -31,6 +32,14 @@ LIMIT = 256 * 1024
 
 
 pytestmark = pytest.mark.usefixtures("credentials")
+
+
+@asynccontextmanager
+async def subject(up: bool) -> AsyncIterator[Subject]:
+    """The sink with its topic there or not, for the checks of conformance."""
+    topic = boto3.client("sns", region_name=REGION).create_topic(Name="conformance")["TopicArn"]
+    settings = SnsSettings(topic_arn=topic if up else f"{topic}-missing")
+    yield Subject(lambda: SnsSink("topic", settings), ["AKIAC4NARY", "s3cret-canary", "t0ken-canary"])
 
 
 class Cloud:

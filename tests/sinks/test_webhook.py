@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from poller.errors import DeliveryError, DeliveryReason
-from poller.sinks.conformance import sample_event
+from poller.sinks.conformance import Subject, sample_event
 from poller.sinks.webhook import WebhookSettings
 from tests.sinks.samples import (
     EVENT,
@@ -31,10 +32,20 @@ from tests.sinks.samples import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from tests.sinks.samples import Received
+
+
+@asynccontextmanager
+async def subject(up: bool) -> AsyncIterator[Subject]:
+    """The sink with its receiver there or not, for the checks of conformance."""
+    given = {"secrets": [SECRET, OTHER_SECRET], "headers": {"authorization": "h3ader-canary"}}
+    secrets = [SECRET, OTHER_SECRET, SECRET[6:], "h3ader-canary", "p4th-canary"]
+    async with receiver() as found:
+        url = f"{found.url if up else 'http://127.0.0.1:9'}/p4th-canary"
+        yield Subject(lambda: webhook(url, **given), secrets)
 
 
 def verify(secret: str, received: Received) -> Any:
