@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from poller.sinks.aws_sink import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from poller.model import Event
 
 ATTRIBUTES = ("kind", "status", "outcome", "region", "target")
@@ -18,27 +22,23 @@ _KEY = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 _UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def message_fields(event: Event, *, fifo: bool) -> tuple[dict[str, Any], int]:
-    """The fields of a message beside its text, and the bytes of them that count toward its size.
+def message(event: Event, fields: Mapping[str, str], *, fifo: bool) -> Entry:
+    """Make an event a message: the given fields, all of which count toward its size, and what it always has.
 
     Args:
         event: The event.
+        fields: The message's text and what else the service shows of it.
         fifo: Whether the receiver keeps order by group and drops copies by deduplication id.
     """
-    attributes = {
+    texts = {
         name: value
         for name in ("type", *ATTRIBUTES)
         if (value := _attribute(event.type if name == "type" else event.data.get(name)))
     }
-    fields: dict[str, Any] = {
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-        }
-    }
-    if fifo:
-        fields["MessageGroupId"] = _key(event.job_arn)
-        fields["MessageDeduplicationId"] = _key(event.id)
-    return fields, sum(len(name) + len("String") + len(value.encode()) for name, value in attributes.items())
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in texts.items()}
+    keys = {"MessageGroupId": _key(event.job_arn), "MessageDeduplicationId": _key(event.id)} if fifo else {}
+    counted = "".join([*fields.values(), *texts, *texts.values(), "String" * len(texts)])
+    return Entry(event.id, {**fields, "MessageAttributes": attributes, **keys}, len(counted.encode()))
 
 
 def _attribute(value: object) -> str:

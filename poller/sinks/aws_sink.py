@@ -33,8 +33,25 @@ if TYPE_CHECKING:
     from poller.model import Event
 
 
+def arn_setting(service: str, name: str, *, example: str) -> Any:
+    """A setting that is the ARN of one receiver of a service.
+
+    Args:
+        service: As ARNs call it.
+        name: The pattern of what follows the account.
+        example: Such a name.
+    """
+    return Field(
+        pattern=rf"^arn:aws[a-z0-9-]*:{service}:[a-z0-9-]+:[0-9]{{12}}:{name}$",
+        examples=[f"arn:aws:{service}:eu-west-1:111111111111:{example}"],
+    )
+
+
 class AwsSettings(SinkSettings):
-    """What every sink has that sends messages to an AWS service."""
+    """What every sink has that sends messages to one receiver of an AWS service."""
+
+    action: ClassVar[str]
+    """The IAM action that sending needs."""
 
     max_message_size: int = Field(default=256 * 1024, ge=1024, le=1024 * 1024)
     """Bytes that a message with its attributes, and a request, may have: the `MaximumMessageSize` of the
@@ -42,8 +59,22 @@ class AwsSettings(SinkSettings):
 
     @property
     @abstractmethod
+    def arn(self) -> str:
+        """The receiver."""
+
+    @property
     def region(self) -> str:
-        """The region that requests go to."""
+        """The receiver's region, which requests go to."""
+        return self.arn.split(":")[3]
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the receiver keeps order and drops copies."""
+        return self.arn.endswith(".fifo")
+
+    def permissions(self) -> dict[str, tuple[str, ...]]:
+        """The one action that sending needs, on the one receiver."""
+        return {self.action: (self.arn,)}
 
 
 AwsSettingsT = TypeVar("AwsSettingsT", bound=AwsSettings)
@@ -70,14 +101,14 @@ class Entry:
 class AwsSink(Sink[AwsSettingsT]):
     """Sends events to one AWS service, as many in a request as its limits allow."""
 
+    batch_size = 10
+
     service: ClassVar[str]
     """The service as the SDK calls it, such as `sns`."""
 
-    service_name: ClassVar[str]
-    """The service as messages show it, such as `SNS`."""
-
     def __init__(self, name: str, settings: AwsSettingsT) -> None:
         super().__init__(name, settings)
+        self._shown_as = self.service.upper()
         self._threads = DaemonThreads(f"sink-{name}", settings.concurrency)
         self._lock = Lock()
         self._client: Any = None
@@ -136,13 +167,13 @@ class AwsSink(Sink[AwsSettingsT]):
             failed = self.call(self._connect(), entries)
         except (BotoCoreError, ClientError, ResponseParserError, LookupError, ValueError) as error:
             # The last three: an answer that is not from the service, and an endpoint that is not a URL.
-            failure = from_botocore(error, self.service_name)
+            failure = from_botocore(error, self._shown_as)
             if failure.reason is DeliveryReason.CREDENTIALS:
                 # They may have been replaced where the SDK found them; the next attempt looks again.
                 with self._lock:
                     self._client = None
             return dict.fromkeys((entry.event_id for entry in entries), failure)
-        return {event_id: from_batch_entry(said, self.service_name) for event_id, said in failed.items()}
+        return {event_id: from_batch_entry(said, self._shown_as) for event_id, said in failed.items()}
 
     def _connect(self) -> Any:
         # Making a client is not thread-safe, using one is.
