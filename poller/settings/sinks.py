@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,11 +26,16 @@ _MAX = timedelta(hours=4)
 
 
 def checked(check: Callable[[Any], object]) -> AfterValidator:
-    """Make a validator that refuses a value for which `check` raises ValueError, and changes none."""
+    """Make a validator that refuses what `check` raises ValueError for, and changes nothing.
 
-    def validate(value: Any) -> Any:
-        check(value)
-        return value
+    `check` gets each item of a list, each value of a mapping, and the text of a secret.
+    """
+
+    def validate(given: Any) -> Any:
+        values = given.values() if isinstance(given, dict) else given if isinstance(given, list) else [given]
+        for value in values:
+            check(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return given
 
     return AfterValidator(validate)
 

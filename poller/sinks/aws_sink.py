@@ -34,13 +34,7 @@ if TYPE_CHECKING:
 
 
 def arn_setting(service: str, name: str, *, example: str) -> Any:
-    """A setting that is the ARN of one receiver of a service.
-
-    Args:
-        service: As ARNs call it.
-        name: The pattern of what follows the account.
-        example: Such a name.
-    """
+    """A setting that is an ARN of a service; `name` is the pattern of what follows the account there."""
     return Field(
         pattern=rf"^arn:aws[a-z0-9-]*:{service}:[a-z0-9-]+:[0-9]{{12}}:{name}$",
         examples=[f"arn:aws:{service}:eu-west-1:111111111111:{example}"],
@@ -85,13 +79,7 @@ Failed: TypeAlias = "Mapping[str, Mapping[str, Any] | None]"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event as a part of a request.
-
-    Args:
-        event_id: The event.
-        fields: What the service's operation takes.
-        size: The bytes of it that count toward the limits.
-    """
+    """One event as a part of a request: what the operation takes, and how many bytes of it count."""
 
     event_id: str
     fields: Mapping[str, Any]
@@ -152,7 +140,13 @@ class AwsSink(Sink[AwsSettingsT]):
         limit = self.settings.max_message_size
         entries = [self._fitted(event, limit) for event in events]
         failures = {
-            entry.event_id: self._too_large(entry.size, limit) for entry in entries if entry.size > limit
+            entry.event_id: DeliveryError(
+                f"the event has {entry.size} bytes even without the job's own fields; the limit is {limit}",
+                reason=DeliveryReason.TOO_LARGE,
+                permanent=True,
+            )
+            for entry in entries
+            if entry.size > limit
         }
         for request in _requests((entry for entry in entries if entry.size <= limit), limit):
             failures.update(self._send_request(request))
@@ -194,13 +188,6 @@ class AwsSink(Sink[AwsSettingsT]):
                     ),
                 )
             return self._client
-
-    def _too_large(self, size: int, limit: int) -> DeliveryError:
-        return DeliveryError(
-            f"the event has {size} bytes even without the job's own fields; the limit is {limit}",
-            reason=DeliveryReason.TOO_LARGE,
-            permanent=True,
-        )
 
 
 def without_job(body: bytes) -> str:

@@ -15,18 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, get_args
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_args
 
 from poller.errors import ConfigError, Problem
 from poller.redaction import excerpt
 from poller.settings.sinks import SinkSettings
 from poller.sinks.isolation import IsolatedSink, SinkLoop
 from poller.sinks.sink import Sink
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 GROUP = "bedrock_poller.sinks"
 """The entry-point group of third-party sinks."""
@@ -60,8 +56,7 @@ def sink_type(name: str) -> type[Sink[Any]]:
         ConfigError: There is no such sink, or the package it comes from is broken.
     """
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        loaded: type[Sink[Any]] = getattr(import_module(module), attribute)
+        loaded: type[Sink[Any]] = EntryPoint(name, BUILT_IN[name], GROUP).load()
         return loaded
     point = _third_party().points.get(name)
     if point is None:
@@ -73,7 +68,7 @@ class _SettingsTypes(Mapping[str, type[SinkSettings]]):
     """Imports a built-in sink when its class is asked for, and none to tell which there are."""
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in names() if name in BUILT_IN or _is_sound(_third_party().points[name]))
+        return (name for name in names() if name in BUILT_IN or not _problems_of(_third_party().points[name]))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -92,13 +87,8 @@ def settings_types() -> Mapping[str, type[SinkSettings]]:
 
 def problems() -> list[Problem]:
     """What is wrong with the third-party sinks that are installed, each naming its package."""
-    found = list(_third_party().problems)
-    for point in _third_party().points.values():
-        try:
-            _load(point)
-        except ConfigError as error:
-            found.extend(error.problems)
-    return found
+    found = _third_party()
+    return [*found.problems, *(each for point in found.points.values() for each in _problems_of(point))]
 
 
 def build(name: str, settings: SinkSettings, shared: SinkLoop | None = None) -> Sink[Any]:
@@ -124,11 +114,12 @@ def build(name: str, settings: SinkSettings, shared: SinkLoop | None = None) -> 
         ) from error
 
 
-def _is_sound(point: EntryPoint) -> bool:
+def _problems_of(point: EntryPoint) -> tuple[Problem, ...]:
     try:
-        return bool(_load(point))
-    except ConfigError:
-        return False
+        _load(point)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _checked(sink: Sink[Any]) -> Sink[Any]:

@@ -31,26 +31,16 @@ CONTENT_TYPE = "application/cloudevents+json"
 """The media type of a CloudEvents envelope in structured mode."""
 
 
-def _check_secrets(secrets: list[SecretStr]) -> None:
-    for secret in secrets:
-        signing_key(secret.get_secret_value())
-
-
-def _check_files(paths: list[Path]) -> None:
-    for path in paths:
-        read_signing_secrets(path)
-
-
 class WebhookSettings(HttpSettings):
     """Events as signed POST requests."""
 
     type: Literal["webhook"] = "webhook"
     """Which sink this is."""
-    secrets: Annotated[list[SecretStr], checked(_check_secrets)] = Field(default_factory=list)
+    secrets: Annotated[list[SecretStr], checked(signing_key)] = Field(default_factory=list)
     """Sign with these secrets, each `whsec_` and a key in base64; `openssl rand -base64 32` makes a key."""
     secret_file: Annotated[Path, checked(read_signing_secrets)] | None = None
     """Sign with the secrets in this file, one a line. It is read anew at every attempt."""
-    secret_files: Annotated[list[Path], checked(_check_files)] = Field(default_factory=list)
+    secret_files: Annotated[list[Path], checked(read_signing_secrets)] = Field(default_factory=list)
     """Sign with the secrets in these files as well."""
 
     @property

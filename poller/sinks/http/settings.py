@@ -20,11 +20,7 @@ _ENVIRONMENT = "environment"
 
 
 def _parse(text: str) -> URL:
-    """Parse a receiver's URL.
-
-    Raises:
-        ValueError: It is none; the message does not show it.
-    """
+    """Parse a receiver's URL; a ValueError does not show it."""
     refuse_placeholder(text)
     if any(not character.isprintable() or character.isspace() for character in text):
         raise ValueError("a url holds no white space and no control characters")
@@ -42,11 +38,7 @@ def _parse(text: str) -> URL:
 
 
 def _parse_proxy(text: str) -> URL:
-    """Parse a proxy's URL.
-
-    Raises:
-        ValueError: It is none; the message does not show it.
-    """
+    """Parse a proxy's URL; a ValueError does not show it."""
     try:
         url = _parse(text)
     except ValueError as error:
@@ -73,11 +65,7 @@ def _text(secret: SecretStr | None) -> str:
 
 
 def _read_url(path: Path) -> URL:
-    """Read a file that holds a URL.
-
-    Raises:
-        ValueError: As `read_secret_file` and `_parse`, naming the file.
-    """
+    """Read a file that holds a URL; a ValueError names the file alone."""
     text = read_secret_file(path).strip()
     try:
         return _parse(text)
@@ -108,31 +96,21 @@ def trusting(path: Path) -> ssl.SSLContext:
     return context
 
 
-def _check_proxy(proxy: SecretStr) -> None:
-    if _text(proxy) != _ENVIRONMENT:
-        _parse_proxy(_text(proxy))
-
-
-def _check_values(headers: dict[str, SecretStr]) -> None:
-    for value in headers.values():
-        check_header_value(_text(value))
-
-
-def _check_files(files: dict[str, Path]) -> None:
-    for path in files.values():
-        read_header(path)
+def _check_proxy(proxy: str) -> None:
+    if proxy != _ENVIRONMENT:
+        _parse_proxy(proxy)
 
 
 class HttpSettings(SinkSettings):
     """What every sink has that posts to a URL of the operator's choice."""
 
-    url: Annotated[SecretStr, checked(lambda url: _parse(_text(url)))] | None = None
+    url: Annotated[SecretStr, checked(_parse)] | None = None
     """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
     url_file: Annotated[Path, checked(_read_url)] | None = None
     """A file that holds the URL instead. It is read when the program starts or reloads."""
-    headers: Annotated[dict[str, SecretStr], checked(_check_values)] = Field(default_factory=dict)
+    headers: Annotated[dict[str, SecretStr], checked(check_header_value)] = Field(default_factory=dict)
     """Further request headers, such as `authorization`."""
-    header_files: Annotated[dict[str, Path], checked(_check_files)] = Field(default_factory=dict)
+    header_files: Annotated[dict[str, Path], checked(read_header)] = Field(default_factory=dict)
     """Further request headers whose values are read from files, anew at every attempt."""
     ca_file: Annotated[Path, checked(trusting)] | None = None
     """Trust the certificate authorities in this PEM file, instead of the system's."""
