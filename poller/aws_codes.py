@@ -14,6 +14,7 @@ THROTTLED = frozenset(
         "EC2ThrottledException",
         "KMSThrottling",
         "KMSThrottlingException",
+        "KmsThrottled",
         "LimitExceededException",
         "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
@@ -67,13 +68,22 @@ ACCESS_DENIED = frozenset(
         "AuthorizationErrorException",
         "KMSAccessDenied",
         "KMSAccessDeniedException",
+        "KmsAccessDenied",
         "NotAuthorized",
         "UnauthorizedOperation",
     }
 )
 """The credentials are accepted and lack a permission."""
 
-NOT_FOUND = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException"})
+NOT_FOUND = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "NotFound",
+        "NotFoundException",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
 """What the request names does not exist."""
 
 UNUSABLE_KEY = frozenset(
@@ -85,6 +95,10 @@ UNUSABLE_KEY = frozenset(
         "KMSNotFound",
         "KMSNotFoundException",
         "KMSOptInRequired",
+        "KmsDisabled",
+        "KmsInvalidState",
+        "KmsNotFound",
+        "KmsOptInRequired",
     }
 )
 """The key that encrypts the receiver's data cannot be used at present."""

@@ -14,6 +14,13 @@ from poller.errors import AwsError, AwsReason, DeliveryReason
 from poller.sinks.aws_errors import from_batch_entry, from_botocore
 
 SDK_THROTTLED = sorted(ThrottledRetryableChecker._THROTTLED_ERROR_CODES)
+REFUSED = ["NotFound", "AuthorizationError", "AccessDenied", "KMSDisabled"]
+SQS_REFUSED = [
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+    "KmsAccessDenied",
+    "KmsNotFound",
+]
 SDK_TRANSIENT = sorted(TransientRetryableChecker._TRANSIENT_ERROR_CODES)
 
 
@@ -51,9 +58,9 @@ def test_a_code_about_credentials_is_one_everywhere(code: str) -> None:
     assert from_botocore(answered(code), "SNS").reason is DeliveryReason.CREDENTIALS
 
 
-@pytest.mark.parametrize("code", ["NotFound", "AuthorizationError", "AccessDenied", "KMSDisabled"])
+@pytest.mark.parametrize("code", [*REFUSED, *SQS_REFUSED])
 def test_a_refusal_that_is_not_about_the_event_is_tried_for_long(code: str) -> None:
-    """A missing topic, permission or key follows the long schedule, with the service's words (fault 68)."""
+    """A missing receiver, permission or key follows the long schedule, with the service's words (fault 68)."""
     entry = {"Code": code, "Message": "no", "SenderFault": True}
     for failure in (from_botocore(answered(code), "SNS"), from_batch_entry(entry, "SNS")):
         assert (failure.reason, failure.permanent) == (DeliveryReason.CLIENT_ERROR, False)
