@@ -60,7 +60,7 @@ def test_a_code_about_credentials_is_one_everywhere(code: str) -> None:
 
 @pytest.mark.parametrize("code", [*REFUSED, *SQS_REFUSED])
 def test_a_refusal_that_is_not_about_the_event_is_tried_for_long(code: str) -> None:
-    """A missing receiver, permission or key follows the long schedule, with the service's words (fault 68)."""
+    """A missing receiver, permission or key is tried for long, with the service's words (fault 68)."""
     entry = {"Code": code, "Message": "no", "SenderFault": True}
     for failure in (from_botocore(answered(code), "SNS"), from_batch_entry(entry, "SNS")):
         assert (failure.reason, failure.permanent) == (DeliveryReason.CLIENT_ERROR, False)

@@ -39,10 +39,10 @@ def run(arguments: list[str]) -> int:
         program(move_global_options_first(arguments), prog_name="bedrock-poller")
     except ConfigError as error:
         for problem in error.problems:
-            print(printable(str(problem)), file=sys.stderr)
+            _print_line(str(problem))
         return 2
     except PollerError as error:
-        _print_error(error)
+        _print_line(f"bedrock-poller: {error}")
         return 1
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
@@ -60,10 +60,10 @@ def _say(error: BaseException) -> None:
     print(printable(text, keep="\n"), end="", file=sys.stderr)
 
 
-def _print_error(error: PollerError) -> None:
+def _print_line(text: str) -> None:
     from poller.redaction import redact
 
-    print(f"bedrock-poller: {printable(redact(str(error)))}", file=sys.stderr)
+    print(printable(redact(text)), file=sys.stderr)
 
 
 def move_global_options_first(arguments: list[str]) -> list[str]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from poller import logs
 from poller.delivery.attempt import attempt, close_sink
 from poller.errors import DeliveryError, StoreError
-from poller.retry import RetryPolicy, retry_delay
 from poller.redaction import redact
+from poller.retry import RetryPolicy, retry_delay
 from poller.store import Settlement
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse
 
 from poller import logs
 from poller.errors import RefusalReason
+from poller.redaction import excerpt
 from poller.settings.passwords import cost
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ class AuthMiddleware:
             "web.refused",
             why=str(why),
             client=client[0] if client else None,
-            method=scope["method"][:_SHOWN],
-            path=scope["path"][:_SHOWN],
+            method=excerpt(scope["method"], length=_SHOWN),
+            path=excerpt(scope["path"], length=_SHOWN),
             unsaid=unsaid,
         )
 

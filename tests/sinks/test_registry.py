@@ -92,13 +92,13 @@ def test_an_unknown_type_names_those_there_are() -> None:
 ONLY_LOGS = """
 import os, pathlib, sys
 from poller.app.configuration import load_settings
-from poller.app.runtime import Parts
+from poller.app.runtime import Components
 from poller.sinks import registry
 from poller.store import Database
 
 os.environ["AWS_REGION"] = "eu-west-1"
 settings = load_settings({path}, {{"HOME": "/"}})
-Parts(settings, database=Database("sqlite://"))
+Components(settings, database=Database("sqlite://"))
 for name, sink in settings.sinks.items():
     registry.build(name, sink)
 imported = sorted(name for name in sys.modules if name.startswith("poller.sinks."))
