@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from poller.model import Details, Event, EventType, Outcome
+from poller.model import Change, Details, Event, EventType, Job, Outcome, Records, Target
 
 if TYPE_CHECKING:
-    from poller.model import Change, Job, Records, Target
+    from collections.abc import Callable, Mapping
 
 DATA_SCHEMA = "urn:bedrock-poller:schema:job-event:1"
 """The `dataschema` of job events; `bedrock-poller schema event` prints the schema itself."""
@@ -34,6 +34,73 @@ def event_id(arn: str, event_type: str, status: str, occurrence: int) -> str:
     return hashlib.sha256(happening.encode()).hexdigest()[:32]
 
 
+class _Seen(NamedTuple):
+    """What the `data` of an event tells about."""
+
+    job: Job
+    change: Change
+    target: Target
+    observed_at: datetime
+
+
+class _Field(NamedTuple):
+    """A member of `data`: its JSON Schema, and how it is read."""
+
+    schema: dict[str, Any]
+    read: Callable[[_Seen], Any]
+
+
+_TEXT = {"type": "string"}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_TIME = {"type": "string", "format": "date-time"}
+_MAYBE_TIME = {"anyOf": [_TIME, {"type": "null"}]}
+_COUNT = {"type": ["integer", "null"], "minimum": 0}
+_TARGETS = {
+    "type": "array",
+    "items": _TEXT,
+    "minItems": 1,
+    "description": "Every configured target that the job belongs to; the first one is `target`.",
+}
+_STATUS = {**_TEXT, "description": "The service's own word, also one that is new to us."}
+_RECORDS = {
+    "type": ["object", "null"],
+    "properties": dict.fromkeys(("total", "processed", "succeeded", "failed"), _COUNT),
+}
+_DETAILS = {
+    "enum": [details.value for details in Details],
+    "description": "Whether a Get has brought what lists leave out.",
+}
+_RAW = {"type": ["object", "null"], "description": "The service's own fields, verbatim."}
+
+_FIELDS: Mapping[str, _Field] = {
+    "kind": _Field(_TEXT, lambda seen: seen.job.kind),
+    "account_id": _Field({**_TEXT, "pattern": "^[0-9]{12}$"}, lambda seen: seen.job.account_id),
+    "region": _Field(_TEXT, lambda seen: seen.job.region),
+    "target": _Field(_TEXT, lambda seen: seen.target.name),
+    "targets": _Field(_TARGETS, lambda seen: list(seen.target.names)),
+    "job_arn": _Field(_TEXT, lambda seen: seen.job.arn),
+    "job_id": _Field(_TEXT, lambda seen: seen.job.id),
+    "job_name": _Field(_MAYBE_TEXT, lambda seen: seen.job.name),
+    "model_id": _Field(_MAYBE_TEXT, lambda seen: seen.job.model_id),
+    "client_request_token": _Field(_MAYBE_TEXT, lambda seen: seen.job.client_request_token),
+    "status": _Field(_STATUS, lambda seen: seen.job.status),
+    "previous_status": _Field(_MAYBE_TEXT, lambda seen: seen.change.previous_status),
+    "terminal": _Field({"type": "boolean"}, lambda seen: seen.job.terminal),
+    "outcome": _Field({"enum": [*(each.value for each in Outcome), None]}, lambda seen: seen.job.outcome),
+    "message": _Field(_MAYBE_TEXT, lambda seen: seen.job.message),
+    "submitted_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.submitted_at)),
+    "modified_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.modified_at)),
+    "ended_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.ended_at)),
+    "observed_at": _Field(_TIME, lambda seen: iso(seen.observed_at)),
+    "input_uri": _Field(_MAYBE_TEXT, lambda seen: seen.job.input_uri),
+    "output_uri": _Field(_MAYBE_TEXT, lambda seen: seen.job.output_uri),
+    "records": _Field(_RECORDS, lambda seen: _records(seen.job.records)),
+    "details": _Field(_DETAILS, lambda seen: seen.job.details),
+    "job": _Field(_RAW, lambda seen: seen.job.raw),
+}
+"""The members of `data`, in their order: events, the sample and the schema come from here."""
+
+
 def job_event(change: Change, event_type: EventType, target: Target, observed_at: datetime) -> Event:
     """Build the event that publishes `change`.
 
@@ -44,75 +111,42 @@ def job_event(change: Change, event_type: EventType, target: Target, observed_at
         observed_at: When it was first seen, by the local clock, timezone-aware.
     """
     job = change.job
-    data = {
-        "kind": job.kind,
-        "account_id": job.account_id,
-        "region": job.region,
-        "target": target.name,
-        "targets": list(target.names),
-        "job_arn": job.arn,
-        "job_id": job.id,
-        "job_name": job.name,
-        "model_id": job.model_id,
-        "client_request_token": job.client_request_token,
-        "status": job.status,
-        "previous_status": change.previous_status,
-        "terminal": job.terminal,
-        "outcome": job.outcome,
-        "message": job.message,
-        "submitted_at": iso(job.submitted_at),
-        "modified_at": iso(job.modified_at),
-        "ended_at": iso(job.ended_at),
-        "observed_at": iso(observed_at),
-        "input_uri": job.input_uri,
-        "output_uri": job.output_uri,
-        "records": _records(job.records),
-        "details": job.details,
-        "job": job.raw,
-    }
     return _seal(
         event_id=event_id(job.arn, event_type.value, job.status, change.occurrence),
         event_type=event_type,
         time=happened_at(job, event_type) or observed_at,
-        data=data,
+        seen=_Seen(job, change, target, observed_at),
     )
 
 
 def sample_event(sink: str, now: datetime) -> Event:
     """Build the event that `sinks test` sends: the shape of a real one, about no real job."""
-    arn = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/sample000000"
-    data = {
-        "kind": "model_invocation_job",
-        "account_id": "123456789012",
-        "region": "us-east-1",
-        "target": "sample",
-        "targets": ["sample"],
-        "job_arn": arn,
-        "job_id": "sample000000",
-        "job_name": f"test-of-{sink}",
-        "model_id": "arn:aws:bedrock:us-east-1::foundation-model/example.model-v1:0",
-        "client_request_token": None,
-        "status": "Completed",
-        "previous_status": "InProgress",
-        "terminal": True,
-        "outcome": "succeeded",
-        "message": "This is a test; no job ended.",
-        "submitted_at": iso(now),
-        "modified_at": iso(now),
-        "ended_at": iso(now),
-        "observed_at": iso(now),
-        "input_uri": "s3://example-bucket/input/",
-        "output_uri": "s3://example-bucket/output/",
-        "records": {"total": 100, "processed": 100, "succeeded": 100, "failed": 0},
-        "details": Details.COMPLETE,
-        "job": {},
-    }
-    test = EventType.TEST
+    job = Job(
+        arn="arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/sample000000",
+        kind="model_invocation_job",
+        account_id="123456789012",
+        region="us-east-1",
+        status="Completed",
+        rank=None,
+        terminal=True,
+        outcome=Outcome.SUCCEEDED,
+        name=f"test-of-{sink}",
+        model_id="arn:aws:bedrock:us-east-1::foundation-model/example.model-v1:0",
+        message="This is a test; no job ended.",
+        submitted_at=now,
+        modified_at=now,
+        ended_at=now,
+        input_uri="s3://example-bucket/input/",
+        output_uri="s3://example-bucket/output/",
+        records=Records(total=100, processed=100, succeeded=100, failed=0),
+        details=Details.COMPLETE,
+    )
+    change = Change(job, previous_status="InProgress", entries={}, event_type=EventType.TEST)
     return _seal(
-        event_id=event_id(arn, test.value, sink, int(now.timestamp() * 1000)),
-        event_type=test,
+        event_id=event_id(job.arn, EventType.TEST.value, sink, int(now.timestamp() * 1000)),
+        event_type=EventType.TEST,
         time=now,
-        data=data,
+        seen=_Seen(job, change, Target("sample", job.region, job.kind), now),
     )
 
 
@@ -136,47 +170,6 @@ def iso(moment: datetime | None) -> str | None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of every envelope; `DATA_SCHEMA` names its `data`."""
-    time = {"type": "string", "format": "date-time"}
-    maybe_time = {"anyOf": [time, {"type": "null"}]}
-    maybe_text = {"type": ["string", "null"]}
-    count = {"type": ["integer", "null"], "minimum": 0}
-    data = {
-        "kind": {"type": "string"},
-        "account_id": {"type": "string", "pattern": "^[0-9]{12}$"},
-        "region": {"type": "string"},
-        "target": {"type": "string"},
-        "targets": {
-            "type": "array",
-            "items": {"type": "string"},
-            "minItems": 1,
-            "description": "Every configured target that the job belongs to; the first one is `target`.",
-        },
-        "job_arn": {"type": "string"},
-        "job_id": {"type": "string"},
-        "job_name": maybe_text,
-        "model_id": maybe_text,
-        "client_request_token": maybe_text,
-        "status": {"type": "string", "description": "The service's own word, also one that is new to us."},
-        "previous_status": maybe_text,
-        "terminal": {"type": "boolean"},
-        "outcome": {"enum": [*(outcome.value for outcome in Outcome), None]},
-        "message": maybe_text,
-        "submitted_at": maybe_time,
-        "modified_at": maybe_time,
-        "ended_at": maybe_time,
-        "observed_at": time,
-        "input_uri": maybe_text,
-        "output_uri": maybe_text,
-        "records": {
-            "type": ["object", "null"],
-            "properties": dict.fromkeys(("total", "processed", "succeeded", "failed"), count),
-        },
-        "details": {
-            "enum": [details.value for details in Details],
-            "description": "Whether a Get has brought what lists leave out.",
-        },
-        "job": {"type": ["object", "null"], "description": "The service's own fields, verbatim."},
-    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": DATA_SCHEMA,
@@ -189,10 +182,14 @@ def schema() -> dict[str, Any]:
             "type": {"enum": [event_type.value for event_type in EventType]},
             "source": {"type": "string"},
             "subject": {"type": "string"},
-            "time": time,
+            "time": _TIME,
             "datacontenttype": {"const": "application/json"},
             "dataschema": {"const": DATA_SCHEMA},
-            "data": {"type": "object", "required": [*data], "properties": data},
+            "data": {
+                "type": "object",
+                "required": [*_FIELDS],
+                "properties": {name: field.schema for name, field in _FIELDS.items()},
+            },
         },
     }
 
@@ -208,14 +205,16 @@ def _records(records: Records | None) -> dict[str, int | None] | None:
     }
 
 
-def _seal(*, event_id: str, event_type: EventType, time: datetime, data: dict[str, Any]) -> Event:
-    partition = data["job_arn"].split(":", 2)[1]
+def _seal(*, event_id: str, event_type: EventType, time: datetime, seen: _Seen) -> Event:
+    job = seen.job
+    partition = job.arn.split(":", 2)[1]
+    data = {name: field.read(seen) for name, field in _FIELDS.items()}
     envelope = {
         "specversion": "1.0",
         "id": event_id,
         "type": event_type.value,
-        "source": f"arn:{partition}:bedrock:{data['region']}:{data['account_id']}",
-        "subject": data["job_arn"],
+        "source": f"arn:{partition}:bedrock:{job.region}:{job.account_id}",
+        "subject": job.arn,
         "time": iso(time),
         "datacontenttype": "application/json",
         "dataschema": DATA_SCHEMA,
