@@ -113,7 +113,7 @@ def _page(text: str, taken: float) -> str:
 - Date: {datetime.now(UTC):%Y-%m-%d}
 
 Figures are medians (least to most). Ratios are of medians. Everything runs on this one machine, over
-loopback. [Performance](../docs/performance.md) says what is measured, and how.
+loopback. [Benchmarks](README.md) says what is measured, and how.
 
 {text}
 """

@@ -245,7 +245,7 @@ def _page(text: str, taken: float) -> str:
 
 Everything runs on this one machine: the replicas, PostgreSQL (with `fsync` off, everything else as usual),
 and a simulated AWS that answers after {_LATENCY[0] * 1000:g} to {_LATENCY[1] * 1000:g} ms.
-[Scale](../docs/scale.md) says what to make of it.
+[Performance and scale](../docs/performance.md#many-targets) interprets them.
 
 {text}
 """

@@ -52,37 +52,34 @@ class PollSettings(Section):
     """How often Bedrock is asked, and how much of it."""
 
     interval: Duration = Field(default=timedelta(seconds=30), ge=timedelta(milliseconds=100))
-    """Time between two polls of a target that has open jobs. An ending is noticed half of it late, on
-    average; each poll costs at least one API call per target."""
+    """Time between two polls of a target with open jobs. Each poll costs at least one API call."""
     idle_interval: Duration = Field(
         default_factory=lambda data: max(_IDLE, data.get("interval", _IDLE)),
         json_schema_extra={"default": format_duration(_IDLE)},
     )
-    """Time between two polls of a target without open jobs, where only the discovery of new ones waits.
-    Not shorter than `interval`; if `interval` is longer than the default, then the default is `interval`."""
+    """The same without open jobs. At least `interval`, also by default."""
     full_scan_interval: Duration = Field(
         default_factory=lambda data: max(_FULL, data.get("interval", _FULL)),
         json_schema_extra={"default": format_duration(_FULL)},
     )
-    """Time between two complete listings of a target, which notice what a windowed one cannot: jobs that
-    vanished. They cost one API call per 1000 jobs in the account's history, so they are rare."""
+    """Time between two complete listings, which detect vanished jobs and cost one API call per 1000 jobs
+    of the history."""
     overlap: Duration = Field(default=timedelta(minutes=10), le=timedelta(days=7))
-    """How far a listing reaches back beyond the newest job known, because a job can become visible
-    in lists later than its submission time says. At most 7 days."""
+    """How far a listing reaches back before the newest known submission, for jobs that appear late. At
+    most 7 days."""
     first_scan: Literal["baseline", "emit"] = "baseline"
-    """What the first listing of a target does with the jobs it finds: `baseline` records them in silence,
-    `emit` sends an event for each, however old."""
+    """`baseline` records the jobs of a target's first listing without events; `emit` sends an event for
+    each."""
     concurrency: int = Field(default=8, ge=1, le=256)
-    """How many targets may be polled at once, in threads. More helps only with many targets."""
+    """Targets polled at the same time, in threads."""
     backlog_limit: int = Field(default=100_000, ge=1)
-    """With more deliveries than this waiting, targets are polled less and less often, up to eight times: what
-    happens meanwhile is found later, instead of filling the disk now. Nothing is dropped."""
+    """Above this number of pending deliveries, targets are polled up to eight times less often. Nothing
+    is dropped."""
     page_cost: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
-    """What listing a page of up to 1000 jobs weighs when a poll is planned, against `get_cost`. The plan with
-    the least weight is taken; with equal weights that is the one with the fewest API calls."""
+    """Planning weight of listing one page, relative to `get_cost`. The plan with the least weight is
+    used."""
     get_cost: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
-    """What a Get of one job weighs when a poll is planned. Raise it where the quota for Gets is the scarcer
-    one: listings then reach further back."""
+    """Planning weight of one Get. Raise it if the quota for Gets is scarcer."""
 
     @field_validator("idle_interval", "full_scan_interval")
     @classmethod
@@ -99,54 +96,49 @@ class AwsSettings(Section):
     """How the AWS APIs are called. Endpoints and credentials follow the SDK's own variables and files."""
 
     max_attempts: int = Field(default=5, ge=1, le=20)
-    """Attempts per API call, the first included, in the SDK's retry mode `standard`. A call that
-    still fails is tried again by the next poll."""
+    """Attempts per API call, in the SDK's retry mode `standard`."""
     requests_per_second: float = Field(default=5.0, gt=0, le=1000, allow_inf_nan=False)
-    """Most API calls per second to one region of one account, so that most of Bedrock's quota is left to
-    those who submit jobs."""
+    """Maximum API calls per second to one region of one account. A low value leaves quota to
+    submitters."""
 
 
 class OrganizationSettings(Section):
     """Which accounts of an AWS organization to watch, found by asking it again and again."""
 
     role_name: RoleName
-    """The role to assume in each account, with its path if it has one: `bedrock-poller-read`."""
+    """Role to assume in each account, with its path."""
     units: tuple[Unit, ...] = ()
-    """Organizational units, or roots, whose accounts to watch, those of units inside them too. Empty, the
-    default, means the whole organization."""
+    """Organizational units or roots to watch, with nested units. Default: the whole organization."""
     tags: Mapping[str, str] = Field(default={}, json_schema_extra={"default": {}})
-    """Tags that an account must have, all of them; the value `*` stands for any. One call per account."""
+    """Tags that an account must have; `*` matches any value. Costs one call per account."""
     exclude: tuple[AccountId, ...] = ()
-    """Accounts to leave out, such as the management account, in which such a role is rarely found."""
+    """Accounts to leave out, such as the management account."""
     refresh: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=7))
-    """Time between two looks at the organization. If one fails, the accounts stay as they were."""
+    """Time between two listings of the organization."""
     list_role_arn: RoleArn | None = None
-    """A role to assume to list the accounts. Default: none, the credentials found by the SDK are used."""
+    """Role to assume to list the accounts. Default: the SDK's credentials."""
 
 
 class TargetSettings(Section):
     """What to watch: job kinds in regions of one account, or of those of an organization."""
 
     name: Name
-    """What events, metrics and logs call this target; unique, 1 to 63 letters, digits, `-` or `_`. The
-    accounts of an organization are called by it and their number: `org-111111111111`."""
+    """Unique name in events, metrics and logs: 1 to 63 letters, digits, `-` or `_`."""
     regions: Regions = ()
-    """AWS regions to watch. Empty, the default, means the SDK's current region (`AWS_REGION` or the
-    profile's). `auto` means all that the SDK knows to have Bedrock in the account's partition; where an
-    account cannot use one, its target counts as unavailable and is asked rarely."""
+    """AWS regions to watch. Default: the SDK's current region. `auto` means all regions of the partition
+    that the SDK lists for Bedrock."""
     kinds: tuple[str, ...] = Field(default=(), min_length=1)
-    """Job kinds to watch. The default is all of them."""
+    """Job kinds to watch. Default: all."""
     role_arn: RoleArn | None = None
-    """A role to assume first, for another account or for least privilege. Default: none, the
-    credentials found by the SDK are used as they are."""
+    """Role to assume. Default: the SDK's credentials."""
     organization: OrganizationSettings | None = None
-    """The accounts of an AWS organization instead of a single one. Default: none."""
+    """Accounts of an AWS organization. Default: one account."""
     external_id: ExternalId | None = None
-    """The external ID that the role's trust policy asks for; `external_id_file` keeps it out of this file."""
+    """External ID that the role's trust policy requires."""
     external_id_file: ExternalIdFile | None = None
-    """A file that holds the external ID; read again whenever the role is assumed."""
+    """File with the external ID, read each time the role is assumed."""
     profile: str | None = Field(default=None, min_length=1)
-    """A profile of the SDK's shared configuration files. Default: the SDK's own search for credentials."""
+    """Profile of the SDK's shared files. Default: the SDK's credential search."""
 
     @property
     def role_account(self) -> str | None:
@@ -189,21 +181,20 @@ class StoreSettings(Section):
     """Where the snapshot of all jobs and the events still to be delivered are kept."""
 
     url: StoreUrl = Field(default_factory=lambda: default_url(os.environ))
-    """The database: `sqlite:////absolute/path.db`. Default: a SQLite file `poller.db` in systemd's
-    `$STATE_DIRECTORY`, else in `$XDG_STATE_HOME/bedrock-poller`, else in
-    `~/.local/state/bedrock-poller`. A `postgresql://` address needs the extra `postgres`; what libpq can be
-    told stands behind it, as in `?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem`."""
+    """Database: `sqlite:////absolute/path.db`, or `postgresql://` with the extra `postgres` and libpq
+    parameters. Default: `poller.db` in systemd's `$STATE_DIRECTORY`, else
+    `$XDG_STATE_HOME/bedrock-poller`, else `~/.local/state/bedrock-poller`."""
     password_file: SecretFile | None = None
-    """The path of a file with the password for PostgreSQL, instead of one in `url`. Read again for each new
-    connection."""
+    """File with the PostgreSQL password, read for each new connection. Not together with a password in
+    `url`."""
     pool_size: int = Field(default=5, ge=1, le=100)
-    """How many connections to PostgreSQL this process has at most; SQLite needs none."""
+    """Maximum connections of this process to PostgreSQL. SQLite ignores it."""
     retention: Duration = Field(default=timedelta(days=90), ge=timedelta(minutes=1))
-    """How long delivered events and dead letters are kept. What is still to be delivered is never removed,
-    and neither are the rows of jobs: they are how a job that was announced is known not to be new."""
+    """How long delivered events and dead letters are kept. Pending deliveries and jobs are never
+    removed."""
     lease: Duration = Field(default=timedelta(seconds=15), ge=timedelta(seconds=1), le=timedelta(minutes=10))
-    """Within this time, what a replica that has fallen silent was polling is polled by another one; what it
-    was sending waits for the sink's `timeout` besides. Shorter recovers faster and writes more."""
+    """Time until another replica takes over the polls of a silent one, and, after the sink's `timeout`,
+    its sends. Shorter recovers faster and writes more."""
 
     @field_validator("password_file")
     @classmethod
@@ -235,9 +226,9 @@ class MatchSettings(Section):
     kind: Patterns | None = None
     """Job kinds, such as `model_invocation_job`."""
     status: Patterns | None = None
-    """Statuses entered, in the service's own spelling, such as `Failed` or `PartiallyCompleted`."""
+    """Statuses entered, in the service's spelling."""
     outcome: Patterns | None = None
-    """How jobs ended: `succeeded`, `failed`, `partial`, `stopped` or `expired`; empty while they are open."""
+    """How jobs ended: `succeeded`, `failed`, `partial`, `stopped` or `expired`; empty while open."""
     target: Patterns | None = None
     """Names of targets."""
     account: Patterns | None = None
@@ -247,10 +238,10 @@ class MatchSettings(Section):
     model: Patterns | None = None
     """Model IDs or ARNs as the service reports them, such as `*nova*`."""
     name: Patterns | None = None
-    """Job names, such as `nightly-*`; asynchronous invocations have none."""
+    """Job names, such as `nightly-*`. Asynchronous invocations have none."""
     failed_records: Comparison | None = None
-    """How many records of a batch job failed: `>`, `>=`, `<`, `<=` or `=` and a number, or a share of all
-    records in percent, such as `>0` or `>5%`. Jobs whose records the service did not count do not match."""
+    """Failed records of a batch job: `>`, `>=`, `<`, `<=` or `=` and a number or percentage, such as
+    `>5%`. Jobs without counts do not match."""
 
     @property
     def conditions(self) -> dict[str, tuple[str, ...]]:
@@ -267,27 +258,26 @@ class OutcomesSettings(Section):
     """How it is decided whether an ended job succeeded."""
 
     by_records: bool = False
-    """Whether failed records count: the outcome of a completed batch job is then `failed` if every record
-    failed, and `partial` if some did. Without it, a completed job has `succeeded` whatever its records say.
-    The status and the id of an event stay the same."""
+    """Whether failed records change the outcome of a completed batch job: `failed` if all failed,
+    `partial` if some did."""
 
 
 class RouteSettings(Section):
     """Sends what matches to sinks. Every route is tried; a sink gets an event once at most."""
 
     match: MatchSettings = Field(default_factory=MatchSettings)
-    """What it applies to. Default: everything."""
+    """Events that the route applies to. Default: all."""
     sinks: tuple[str, ...] = Field(min_length=1)
-    """Names of the sinks that get what matches."""
+    """Names of the sinks that get matching events."""
 
 
 class LoggingSettings(Section):
     """The program's own log, on standard error."""
 
     level: Level = "info"
-    """The least severe level that is written."""
+    """Least severe level that is logged."""
     format: Literal["json", "console"] | None = None
-    """`json`, one object a line, or `console`, for people. Default: `console` if standard error is a
+    """`json`, one object per line, or `console`, readable text. Default: `console` if standard error is a
     terminal, else `json`."""
 
 
@@ -295,16 +285,16 @@ class HealthSettings(Section):
     """When the program calls itself unhealthy: `/-/healthy` fails, and systemd's watchdog gets no sign."""
 
     patience: Duration = Field(default=timedelta(minutes=1), ge=timedelta(seconds=1), le=timedelta(hours=1))
-    """How much longer than they should take polling, delivery and housekeeping may be silent. It comes on top
-    of what each is allowed anyway: a sink's `timeout`, the longest call to AWS."""
+    """Time that a loop may be silent beyond its allowance, such as a sink's `timeout` or the longest AWS
+    call."""
 
 
 class ShutdownSettings(Section):
     """How the program ends after SIGTERM."""
 
     grace: Duration = Field(default=timedelta(seconds=20), le=timedelta(hours=1))
-    """How long polls and sends under way may take to finish; then they are abandoned and resumed after the
-    next start, with nothing lost. Keep it below what systemd or Kubernetes (30 s) grants before it kills."""
+    """Time for running polls and sends to finish; the next start resumes the rest. Keep it below the
+    limit of Kubernetes (30 s) or systemd."""
 
 
 class Settings(Section):

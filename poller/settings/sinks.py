@@ -64,15 +64,15 @@ class RetrySettings(Section):
     """When to try again after a failure: exponential, with full jitter."""
 
     initial: Duration = Field(default=timedelta(seconds=5), gt=timedelta(0))
-    """The ceiling of the first wait; it doubles with every failure."""
+    """Ceiling of the first random wait; it doubles with every failure."""
     max: Duration = Field(
         default_factory=lambda data: max(_MAX, data.get("initial", _MAX)),
         gt=timedelta(0),
         json_schema_extra={"default": format_duration(_MAX)},
     )
-    """The ceiling never grows beyond this."""
+    """Maximum of the ceiling."""
     give_up_after: Duration = Field(default=timedelta(hours=80), ge=timedelta(0))
-    """From the first failure to the dead letter. The default outlasts a weekend and a holiday."""
+    """Time from the first failure to the dead letter."""
 
     @field_validator("max")
     @classmethod
@@ -89,9 +89,9 @@ class SinkSettings(Section):
     type: str
     """Which sink this is."""
     timeout: Duration = Field(default=timedelta(seconds=10), gt=timedelta(0), le=timedelta(minutes=10))
-    """The total deadline of one attempt, from name resolution to the end of the answer."""
+    """Deadline of one attempt, from name resolution to the end of the answer."""
     concurrency: int = Field(default=8, ge=1, le=256)
-    """How many sends may be under way at once. Events of one job never are."""
+    """Sends under way at the same time. Events of one job are sent one by one."""
     retry: RetrySettings = Field(default_factory=RetrySettings)
     """When to try again."""
 

@@ -20,11 +20,11 @@ class TlsSettings(Section):
     """Certificates of the web server. They are read again when the files change, and at a reload."""
 
     cert_file: CertificateFile
-    """The certificate and those that link it to its authority, in PEM form, its own first."""
+    """Certificate in PEM form, followed by its chain."""
     key_file: Path
-    """The certificate's key, in PEM form, without a password."""
+    """Key of the certificate in PEM form, without a password."""
     client_ca_file: CertificateFile | None = None
-    """If given, only clients with a certificate of these authorities get in, at any path."""
+    """Authorities in PEM form, from which every client needs a certificate."""
 
     @field_validator("key_file")
     @classmethod
@@ -43,9 +43,9 @@ class AuthSettings(Section):
     basic_auth_users: Mapping[UserName, PasswordHash] = Field(default={})
     """Users with their bcrypt hashes, as `htpasswd -nB NAME` prints them."""
     basic_auth_users_file: UsersFile | None = None
-    """A file of users, as `htpasswd -B` writes it; read again at each use."""
+    """File of users, as `htpasswd -B` writes it, read for every request."""
     token_file: TokensFile | None = None
-    """A file of bearer tokens, one a line; read again at each use."""
+    """File of bearer tokens, one per line, read for every request."""
 
     @model_validator(mode="after")
     def _lets_somebody_in(self) -> AuthSettings:
@@ -81,14 +81,14 @@ class WebSettings(Section):
     """The web server: metrics, health, the status page and the API."""
 
     listen: Listen | None = "127.0.0.1:9477"
-    """`host:port`, an IPv6 address in brackets; port 0 takes a free one, which the log names. `null`
-    for no web server. The default is not reachable from other machines, because the page shows job names."""
+    """`host:port`, with an IPv6 address in brackets. Port 0 takes a free one, which the log names. `null`
+    disables the server."""
     reload: bool = False
     """Whether `POST /-/reload` reloads the configuration, as SIGHUP always does. Browsers are refused."""
     tls: TlsSettings | None = None
-    """HTTPS instead of HTTP, from TLS 1.2 on. Default: HTTP."""
+    """HTTPS from TLS 1.2 on. Default: HTTP."""
     auth: AuthSettings | None = None
-    """Who may use it. Default: whoever reaches it."""
+    """Users and tokens that may access the server. Default: no authentication."""
 
     @field_validator("tls", "auth", mode="before")
     @classmethod

@@ -48,8 +48,8 @@ class AwsSettings(SinkSettings):
     """The IAM action that sending needs."""
 
     max_message_size: int = Field(default=256 * 1024, ge=1024, le=1024 * 1024)
-    """Bytes that a message with its attributes, and a request, may have: the `MaximumMessageSize` of the
-    topic or queue."""
+    """Maximum bytes of a message with attributes, and of a request: the `MaximumMessageSize` of the topic
+    or queue."""
 
     @property
     @abstractmethod

@@ -29,7 +29,7 @@ class SnsSettings(AwsSettings):
     type: Literal["sns"] = "sns"
     """Which sink this is."""
     topic_arn: str = arn_setting("sns", r"[A-Za-z0-9_-]{1,256}(\.fifo)?", example="bedrock-jobs")
-    """The topic. Its region is where requests go; its name ends in `.fifo` if it keeps order."""
+    """The topic; its ARN gives the region. A FIFO topic's name ends in `.fifo`."""
     action: ClassVar[str] = "sns:Publish"
 
     @property

@@ -37,11 +37,11 @@ class WebhookSettings(HttpSettings):
     type: Literal["webhook"] = "webhook"
     """Which sink this is."""
     secrets: Annotated[list[SecretStr], checked(signing_key)] = Field(default_factory=list)
-    """Sign with these secrets, each `whsec_` and a key in base64; `openssl rand -base64 32` makes a key."""
+    """Signing secrets, each `whsec_` and a key in base64."""
     secret_file: Annotated[Path, checked(read_signing_secrets)] | None = None
-    """Sign with the secrets in this file, one a line. It is read anew at every attempt."""
+    """File with signing secrets, one per line, read at every attempt."""
     secret_files: Annotated[list[Path], checked(read_signing_secrets)] = Field(default_factory=list)
-    """Sign with the secrets in these files as well."""
+    """More files with signing secrets."""
 
     @property
     def files(self) -> tuple[Path, ...]:

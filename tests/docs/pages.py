@@ -25,6 +25,8 @@ PAGES = sorted(
         ROOT / "SECURITY.md",
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("deploy/*/README.md"),
+        ROOT / "benchmarks" / "README.md",
+        ROOT / "tests" / "chaos" / "README.md",
     ]
 )
 

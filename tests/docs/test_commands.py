@@ -117,13 +117,13 @@ def test_readme_names_every_command() -> None:
             assert re.search(rf"`(bedrock-poller )?{name}\b", table), name
 
 
-def test_readme_job_of_your_own(tmp_path: Path) -> None:
-    """The AWS CLI command of the README starts a job in the simulator, with the variables of the README."""
+def test_the_simulator_takes_a_job_of_your_own(tmp_path: Path) -> None:
+    """The AWS CLI command of docs/simulator.md starts a job, with the variables of the same page."""
     (start,) = [block.text for block in SHELL if "start-async-invoke" in block.text]
     (exports,) = [
         "\n".join(line for line in block.text.splitlines() if line.startswith("export AWS_"))
         for block in SHELL
-        if block.page.name == "README.md" and "AWS_ACCESS_KEY_ID=any" in block.text
+        if block.page.name == "simulator.md" and "AWS_ACCESS_KEY_ID=any" in block.text
     ]
     simulator = Simulator()
     with SimulatorServer(simulator) as server:

@@ -26,7 +26,6 @@ EVENT = conformance.sample_event()
 PYTHON = blocks("python")
 RUN_BELOW = (
     "verify(body, headers)",
-    "WEBHOOK_SECRETS",  # by test_receivers.py
     "FileSink",
     "CHECKS",
     "boto3",

@@ -1,4 +1,4 @@
-"""The receivers of docs/receivers.md run as programs, against the real sink and against forgers.
+"""The receivers in docs/receivers/ run as programs, against the real sink and against forgers.
 
 In Python and Node always, in Go where a toolchain is found; `PATH` and the environment of the tests are
 searched for both.
@@ -24,7 +24,7 @@ from poller.cli import run
 from poller.errors import DeliveryError
 from poller.events import sample_event
 from poller.sinks.webhook import WebhookSettings, WebhookSink
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import ROOT
 from tests.e2e.daemon import eventually
 
 if TYPE_CHECKING:
@@ -60,21 +60,9 @@ def offline(folder: Path) -> dict[str, str]:
     }
 
 
-def written(language: str, folder: Path) -> Path:
-    """The receiver of the page, in a file."""
-    (block,) = [
-        block
-        for block in blocks(language)
-        if block.page == ROOT / "docs" / "receivers.md" and "WEBHOOK_SECRETS" in block.text
-    ]
-    path = folder / FILES[language]
-    path.write_text(block.text)
-    return path
-
-
 def command(language: str, folder: Path) -> list[str]:
-    """What starts the receiver of the page."""
-    path = written(language, folder)
+    """What starts a receiver that the page offers."""
+    path = ROOT / "docs" / "receivers" / FILES[language]
     if language == "python":
         return [sys.executable, "-I", str(path)]
     if language == "javascript":
@@ -257,7 +245,7 @@ def test_a_receiver_answers_when_it_has_stored(receiver: Receiver, start: list[s
 @pytest.mark.timeout(300)
 def test_go_is_as_go_wants_it(tmp_path: Path) -> None:
     """The receiver in Go is formatted by gofmt, and go vet has nothing against it."""
-    path = written("go", tmp_path)
+    path = ROOT / "docs" / "receivers" / FILES["go"]
     formatted = subprocess.run([tool("gofmt"), "-d", path], capture_output=True, text=True, check=True)
     assert formatted.stdout == ""
     subprocess.run([tool("go"), "vet", path], env=offline(tmp_path), check=True, timeout=300)

@@ -279,4 +279,4 @@ PROPERTIES: dict[str, Property] = {
         st.text(max_size=20) | st.from_regex(r"[0-9.]{1,30}(ms|s|m|h|d|%)?"), setting_is_read
     ),
 }
-"""By the name of what is parsed. Every property is named in docs/chaos.md."""
+"""By the name of what is parsed. Every property is named in tests/chaos/README.md."""

@@ -67,7 +67,7 @@ WRONG = [
     ("sinks: {a: {type: log, retry: {initial: 5s, max: 1s}}}", 1, "sinks.a.retry.max", "retry.initial"),
     # Targets
     ("targets: []", 1, "targets", "must not be empty"),
-    ("targets: [{}]", 1, "targets[0].name", "is missing: What events, metrics and logs"),
+    ("targets: [{}]", 1, "targets[0].name", "is missing: Unique name in events, metrics and logs"),
     ("targets: [{name: a b}]", 1, "targets[0].name", "letters, digits, - or _"),
     ("targets: [{name: a, regions: [no]}]", 1, "targets[0].regions[0]", "'no' is not the name of an AWS"),
     ("targets: [{name: a, regions: [eu-west]}]", 1, "targets[0].regions[0]", "such as eu-west-1"),

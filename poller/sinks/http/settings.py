@@ -105,25 +105,24 @@ class HttpSettings(SinkSettings):
     """What every sink has that posts to a URL of the operator's choice."""
 
     url: Annotated[SecretStr, checked(_parse)] | None = None
-    """Where to post: http or https; either this or `url_file`. Beyond its host it is treated as a secret."""
+    """Address to post to, http or https. All but its host is treated as a secret."""
     url_file: Annotated[Path, checked(_read_url)] | None = None
-    """A file that holds the URL instead. It is read when the program starts or reloads."""
+    """File with the URL, read at the start and at a reload."""
     headers: Annotated[dict[str, SecretStr], checked(check_header_value)] = Field(default_factory=dict)
-    """Further request headers, such as `authorization`."""
+    """Additional request headers, such as `authorization`."""
     header_files: Annotated[dict[str, Path], checked(read_header)] = Field(default_factory=dict)
-    """Further request headers whose values are read from files, anew at every attempt."""
+    """Additional request headers with values from files, read at every attempt."""
     ca_file: Annotated[Path, checked(trusting)] | None = None
-    """Trust the certificate authorities in this PEM file, instead of the system's."""
+    """Certificate authorities to trust, in PEM form, instead of the system's."""
     proxy: Annotated[SecretStr, checked(_check_proxy)] | None = None
-    """Post through this HTTP proxy: `http://proxy.example.com:3128`, or `environment` for the one that
-    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name. Default: no proxy, whatever the environment says. The
-    proxy resolves the receiver's name, so the networks below are those of the proxy's own address."""
+    """HTTP proxy, such as `http://proxy.example.com:3128`, or `environment` for `HTTPS_PROXY`,
+    `HTTP_PROXY` and `NO_PROXY`. Default: no proxy."""
     proxy_auth_file: Annotated[Path, checked(read_proxy_auth)] | None = None
-    """A file with the proxy's user and password, as `user:password`. Each attempt reads it again."""
+    """File with `user:password` for the proxy, read at every attempt."""
     allow_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """If given, dial only addresses in these networks, such as `10.0.0.0/8`."""
+    """If set, connect only to these networks, such as `10.0.0.0/8`."""
     deny_networks: list[IPvAnyNetwork] = Field(default_factory=list)
-    """Never dial addresses in these networks. Link-local and metadata addresses never are."""
+    """Networks to refuse. Link-local and metadata addresses are always refused."""
 
     _address: URL = PrivateAttr()
 
