@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from poller.errors import ItemError
 from poller.kinds import (
     ASYNC_INVOKE,
     CUT,
+    DEFAULT_KINDS,
     KINDS,
     MODEL_INVOCATION_JOB,
     Kind,
@@ -60,13 +62,28 @@ def shape_at(shape: Any, path: Path) -> Any:
     return shape
 
 
-def text_paths(kind: Kind) -> Iterator[tuple[str, Path]]:
-    """Every declared path to a text."""
-    for name in ("arn", "status", "model_id", "message", "client_request_token", "output_uri"):
-        yield name, getattr(kind, name)
-    for name in ("name_path", "input_uri"):
-        if getattr(kind, name) is not None:
-            yield name, getattr(kind, name)
+PATH_TYPES = {
+    **{name: {"timestamp"} for name in ("submitted_at", "modified_at", "ended_at", "expires_at")},
+    "records": {"integer", "long"},
+}
+"""What a declared path leads to, where that is not a text."""
+
+
+def declared_paths(kind: Kind) -> Iterator[tuple[str, Path]]:
+    """Every declared path, with the name of its attribute."""
+    for name in (
+        *("arn", "status", "model_id", "message", "client_request_token", "output_uri"),
+        *("name_path", "input_uri", "submitted_at", "modified_at", "ended_at", "expires_at"),
+    ):
+        if (path := getattr(kind, name)) is not None:
+            yield name, path
+    for path in kind.records or ():
+        yield "records", path
+
+
+def arn_of(kind: Kind) -> str:
+    """The ARN of a job."""
+    return kind.make_arn("abcdefghwxyz", account="123456789012", region="us-east-1")
 
 
 @every_kind
@@ -81,16 +98,21 @@ def test_the_operations_and_the_list_key_exist(kind: Kind) -> None:
 
 
 @every_kind
-def test_every_declared_path_exists_in_list_items_and_get_responses(kind: Kind) -> None:
-    """Texts are strings, times are timestamps and counts are integers, in the Get and in the list alike."""
+def test_every_declared_path_exists_in_get_responses_and_list_items(kind: Kind) -> None:
+    """Texts are strings, times are timestamps and counts are integers; the list may lack declared details."""
     model = Model(kind)
-    for shape in (model.item, model.detail):
-        for name, path in text_paths(kind):
-            assert shape_at(shape, path).type_name == "string", name
-        for path in (kind.submitted_at, kind.modified_at, kind.ended_at):
-            assert shape_at(shape, path).type_name == "timestamp", path
-        for path in kind.records or ():
-            assert shape_at(shape, path).type_name in {"integer", "long"}, path
+    for shape in (model.detail, model.item):
+        for name, path in declared_paths(kind):
+            if shape is model.item and path[0] in kind.details_only and path[0] not in shape.members:
+                continue
+            assert shape_at(shape, path).type_name in PATH_TYPES.get(name, {"string"}), name
+
+
+@every_kind
+def test_details_that_only_get_shows_are_members_of_its_response(kind: Kind) -> None:
+    """What identifies a job, tells its status, or orders the list cannot be among them."""
+    assert kind.details_only <= set(Model(kind).detail.members)
+    assert not kind.details_only & {kind.arn[0], kind.status[0], kind.submitted_at[0]}
 
 
 @every_kind
@@ -100,9 +122,23 @@ def test_the_arn_is_required_and_of_the_declared_resource_type(kind: Kind) -> No
     for shape in (model.item, model.detail):
         assert kind.arn[-1] in shape.required_members
     pattern = shape_at(model.item, kind.arn).metadata["pattern"]
-    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
-    assert re.search(pattern, arn)
-    assert kind.observe({kind.arn[0]: arn, "status": "X"}).id == "abcdefghwxyz"
+    assert re.search(pattern, arn_of(kind))
+    job = kind.observe({kind.arn[0]: arn_of(kind), "status": "X"})
+    assert (job.id, job.account_id, job.region) == ("abcdefghwxyz", "123456789012", "us-east-1")
+    assert f":{kind.resource}/" in arn_of(kind)
+
+
+@every_kind
+def test_the_operations_that_submit_and_stop_are_in_the_model(kind: Kind) -> None:
+    """Submitting needs a model and answers the ARN; what stops a job takes the same parameter as Get."""
+    service = Model(kind).service
+    submit = service.operation_model(kind.submit_operation)
+    assert kind.submit_model in submit.input_shape.required_members
+    assert submit.output_shape.required_members == [kind.arn[0]]
+    if kind.stop_operation is not None:
+        stop = service.operation_model(kind.stop_operation)
+        assert stop.input_shape.required_members == [kind.get_parameter]
+    assert set(kind.operations) <= set(service.operation_names)
 
 
 @every_kind
@@ -111,6 +147,7 @@ def test_the_parameters_are_members_that_take_the_declared_values(kind: Kind) ->
     model = Model(kind)
     members = model.list.input_shape.members
     assert members[kind.since_parameter].type_name == "timestamp"
+    assert members[kind.before_parameter].type_name == "timestamp"
     for name, value in kind.list_parameters.items():
         shape = members[name]
         if isinstance(value, str):
@@ -121,7 +158,7 @@ def test_the_parameters_are_members_that_take_the_declared_values(kind: Kind) ->
     assert kind.list_parameters["sortOrder"] == "Ascending"
     assert model.get.input_shape.required_members == [kind.get_parameter]
     pattern = model.get.input_shape.members[kind.get_parameter].metadata["pattern"]
-    assert re.search(pattern, f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz")
+    assert re.search(pattern, arn_of(kind))
 
 
 @every_kind
@@ -160,6 +197,8 @@ def test_the_actions_are_named_after_the_operations(kind: Kind) -> None:
     """Requests are signed as `bedrock`, which is the prefix of the IAM actions as well."""
     service = Model(kind).service
     assert service.signing_name == "bedrock"
+    assert kind.list_action == f"bedrock:{kind.list_operation}"
+    assert kind.get_action == f"bedrock:{kind.get_operation}"
     assert kind.list_operation.startswith("List")
     assert kind.get_operation.startswith("Get")
     assert service.resolved_protocol == "rest-json"
@@ -167,14 +206,47 @@ def test_the_actions_are_named_after_the_operations(kind: Kind) -> None:
 
 def test_the_kinds_are_found_by_their_names() -> None:
     """The registry's keys are the names, which appear in events, metrics and configurations."""
-    assert set(KINDS) == {"async_invoke", "model_invocation_job"}
+    assert set(KINDS) >= {"async_invoke", "model_invocation_job"}
     assert all(name == kind.name for name, kind in KINDS.items())
+    for attribute in ("name", "resource", "list_operation"):
+        assert len({getattr(kind, attribute) for kind in KINDS.values()}) == len(KINDS)
+
+
+def test_a_new_kind_is_not_polled_by_default() -> None:
+    """An upgrade must not call operations that no granted role allows."""
+    assert DEFAULT_KINDS == ("async_invoke", "model_invocation_job")
+
+
+def test_an_arn_may_name_the_model_before_the_id() -> None:
+    """The pattern follows from what the declaration says of the ARN's end."""
+    kind = replace(MODEL_INVOCATION_JOB, resource="tuning-job", identifier="{model}/{id}")
+    arn = kind.make_arn("abcdefghwxyz", account="1" * 12, region="us-east-1", model="amazon.nova-v1:0")
+    assert arn == "arn:aws:bedrock:us-east-1:111111111111:tuning-job/amazon.nova-v1:0/abcdefghwxyz"
+    assert kind.observe({"jobArn": arn, "status": "Completed"}).id == "abcdefghwxyz"
+    with pytest.raises(ItemError):
+        kind.observe({"jobArn": arn.replace("/amazon.nova-v1:0", ""), "status": "Completed"})
+
+
+def test_a_status_can_end_a_job_without_an_outcome() -> None:
+    """Such as one that only says that an ended job is being deleted."""
+    kind = replace(MODEL_INVOCATION_JOB, outcomes={"Completed": Outcome.SUCCEEDED, "Deleting": None})
+    job = kind.observe(batch_item(status="Deleting"))
+    assert (job.terminal, job.outcome) == (True, None)
+
+
+def test_a_declaration_may_lack_times() -> None:
+    """A list that shows no time of modification or end gives jobs without them."""
+    kind = replace(MODEL_INVOCATION_JOB, modified_at=None, ended_at=None, expires_at=None)
+    job = kind.observe(batch_item())
+    assert (job.modified_at, job.ended_at) == (None, None)
+    assert job.submitted_at is not None
 
 
 @every_kind
 def test_an_arn_tells_its_kind_region_and_account(kind: Kind) -> None:
     """From the ARN alone it is known which service to ask, where."""
-    arn = f"arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:{kind.resource}/abcdefghwxyz"
+    where = {"account": "123456789012", "region": "us-gov-west-1", "partition": "aws-us-gov"}
+    arn = kind.make_arn("abcdefghwxyz", **where)
     assert kind_of(arn) == (kind, "us-gov-west-1", "123456789012")
 
 
@@ -301,7 +373,7 @@ def test_a_count_that_no_database_takes_is_none(count: Any) -> None:
     )
 
 
-def test_a_glance_reads_arn_and_status_without_judging_them() -> None:
+def test_the_identity_of_an_item_is_read_without_judging_it() -> None:
     """Both are texts that a database can be asked for, or None; the rest of the item is not looked at."""
     assert MODEL_INVOCATION_JOB.peek_identity(batch_item()) == (BATCH_ARN, "Completed")
     assert MODEL_INVOCATION_JOB.peek_identity({"jobArn": "odd\ud800"}) == (
@@ -443,7 +515,7 @@ def test_no_text_raises(text: str) -> None:
 @every_kind
 def test_the_account_of_a_page_is_that_of_the_first_arn_that_can_be_read(kind: Kind) -> None:
     """Whatever stands before it; none if no item has one."""
-    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    arn = arn_of(kind)
     assert kind.account_in([5, {}, {kind.arn[0]: "odd"}, {kind.arn[0]: arn}]) == "123456789012"
     assert kind.account_in(["a text", {kind.arn[0]: 5}]) is None
 
@@ -543,7 +615,7 @@ def test_an_outcome_only_ever_becomes_worse(outcome: Outcome | None) -> None:
 @pytest.mark.parametrize("status", ["COMPLETED", "completed", "InProgress ", "In Progress", "ENDED"])
 def test_a_status_that_is_spelled_differently_is_an_unknown_one(kind: Kind, status: str) -> None:
     """Other implementations of the API have words of their own: they pass, verbatim (fault 86)."""
-    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    arn = arn_of(kind)
     job = kind.observe({kind.arn[0]: arn, "status": status})
     assert (job.status, job.rank, job.terminal, job.outcome) == (status, None, False, None)
 

@@ -87,8 +87,8 @@ def reading(places: Sequence[Place]) -> Iterator[Statement]:
         here = [place for place in places if kind in place.kinds]
         regions = frozenset[str]().union(*(place.regions for place in here))
         limited = {} if ANY in regions else {"StringEquals": {"aws:RequestedRegion": sorted(regions)}}
-        yield allow(kind.list_operation, [f"bedrock:{kind.list_operation}"], [ANY], limited)
-        yield allow(kind.get_operation, [f"bedrock:{kind.get_operation}"], _jobs(kind, here))
+        yield allow(kind.list_operation, [kind.list_action], [ANY], limited)
+        yield allow(kind.get_operation, [kind.get_action], _jobs(kind, here))
 
 
 def _jobs(kind: Kind, places: Iterable[Place]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The jobs, and where each stands at a given instant.
+"""The jobs, where each stands at a given instant, and what a response shows of it.
 
 A job carries its whole future as entries (time, status) and everything about it is looked up for a `now` in
 milliseconds since 1970. Moving a job by hand or stopping it rewrites the entries that lie ahead. Each
@@ -12,18 +12,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from poller.errors import ItemError
+from poller.kinds import kind_of
 from poller.simulator.lifecycles import (
-    ASYNC_INVOKE,
-    MODEL_INVOCATION_JOB,
-    TERMINAL,
+    DEFAULT_TIMEOUT_HOURS,
+    LIFE_CYCLES,
     Entry,
     RecordPlan,
     default_message,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
+    from poller.kinds import Kind
+
+_HOUR = 3_600_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -39,7 +43,7 @@ def to_datetime(ms: int) -> datetime:
 
 
 class Counts(NamedTuple):
-    """A batch job's record counts at one instant."""
+    """A job's record counts at one instant, in the order of `Kind.records`."""
 
     total: int
     processed: int
@@ -76,7 +80,7 @@ class SimJob:
         fields: Members to add to, or replace in, every response that shows it.
     """
 
-    kind: str
+    kind: Kind
     arn: str
     account: str
     region: str
@@ -89,6 +93,7 @@ class SimJob:
     message: str | None = None
     touch: int = 0
     records: RecordPlan | None = None
+    timeout_hours: int = DEFAULT_TIMEOUT_HOURS
     request: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,7 +117,7 @@ class SimJob:
 
     def terminal(self, status: str) -> bool:
         """Whether a job of this kind stays in `status`."""
-        return status in TERMINAL[self.kind]
+        return status in self.kind.outcomes
 
     def modified(self, now: int) -> int:
         """The last modification: the last change of status, or the touch some time after the end."""
@@ -121,7 +126,7 @@ class SimJob:
             return entry.at + self.touch
         return entry.at
 
-    def told(self, now: int) -> str | None:
+    def shown_message(self, now: int) -> str | None:
         """Why it ended, for an end that needs a reason."""
         status = self.entry(now).status
         return self.message if self.terminal(status) and status not in {"Completed", "Stopped"} else None
@@ -144,6 +149,53 @@ class SimJob:
         processed = int(plan.total * share)
         failed = int(processed * plan.errors)
         return Counts(plan.total, processed, processed - failed, failed)
+
+    def shown(self, now: int, members: Container[str], *, listed: bool) -> dict[str, Any]:
+        """Return what a response shows of it: its own attributes, and what its request said.
+
+        Times are milliseconds; `wire` writes them in the format of the service's model.
+
+        Args:
+            now: The time of the response.
+            members: The members that the response has by the service's model.
+            listed: Leave out what only Get shows.
+        """
+        kind, entry = self.kind, self.entry(now)
+        request = self.requested()
+        answer = {name: value for name, value in request.items() if name in members}
+        answer[kind.arn[0]] = self.arn
+        answer[kind.model_id[0]] = self.model
+        answer[kind.status[0]] = entry.status
+        answer[kind.submitted_at[0]] = self.submitted
+        answer[kind.client_request_token[0]] = self.token
+        answer[kind.message[0]] = self.shown_message(now)
+        if kind.name_path is not None:
+            answer[kind.name_path[0]] = self.name
+        if kind.modified_at is not None:
+            answer[kind.modified_at[0]] = self.modified(now)
+        if kind.expires_at is not None:
+            answer[kind.expires_at[0]] = self.submitted + request["timeoutDurationInHours"] * _HOUR
+        # The real service shows no end time of a stopped job.
+        if kind.ended_at is not None and self.terminal(entry.status) and entry.status != "Stopped":
+            answer[kind.ended_at[0]] = entry.at
+        counts = self.counts(now)
+        if kind.records is not None and counts is not None:
+            answer.update((path[0], count) for path, count in zip(kind.records, counts, strict=True))
+        if listed:
+            for name in kind.details_only:
+                answer.pop(name, None)
+        return answer
+
+    def requested(self) -> dict[str, Any]:
+        """Return the request that made it, or a made-up one, with what the service fills in."""
+        cycle = LIFE_CYCLES[self.kind.name]
+        request = self.request
+        if request is None:
+            partition = self.arn.split(":", 2)[1]
+            role = f"arn:{partition}:iam::{self.account}:role/bedrock-batch"
+            request = cycle.request(self.name, f"s3://bedrock-{self.account}-{self.region}", role)
+        filled = {"timeoutDurationInHours": self.timeout_hours, **cycle.defaults, **request}
+        return filled | {ours: filled[theirs] for theirs, ours in cycle.renamed.items()}
 
     def move(self, now: int, *future: Entry) -> None:
         """Forget what lay ahead and enter `future` instead."""
@@ -172,7 +224,7 @@ class SimJob:
         entry = self.entry(now)
         return JobState(
             arn=self.arn,
-            kind=self.kind,
+            kind=self.kind.name,
             account=self.account,
             region=self.region,
             name=self.name,
@@ -180,7 +232,7 @@ class SimJob:
             terminal=self.terminal(entry.status),
             submitted_at=to_datetime(self.submitted),
             entered_at=to_datetime(entry.at),
-            message=self.told(now),
+            message=self.shown_message(now),
         )
 
 
@@ -215,18 +267,20 @@ class Store:
     def __init__(self) -> None:
         self._shelves: dict[tuple[str, str, str], Shelf] = {}
 
-    def shelf(self, account: str, region: str, kind: str) -> Shelf:
-        """The jobs of one kind in one region of one account."""
-        return self._shelves.setdefault((account, region, kind), Shelf())
+    def shelf(self, account: str, region: str, kind: Kind) -> Shelf:
+        """Return the jobs of one kind in one region of one account."""
+        return self._shelves.setdefault((account, region, kind.name), Shelf())
 
     def find(self, arn: str) -> SimJob:
-        """A job by its ARN, in whichever account and region.
+        """Return a job by its ARN, in whichever account and region.
 
         Raises:
             KeyError: There is none.
         """
-        _, _, _, region, account, resource = arn.split(":", 5)
-        kind = resource.partition("/")[0].replace("-", "_")
+        try:
+            kind, region, account = kind_of(arn)
+        except ItemError as error:
+            raise KeyError(arn) from error
         return self.shelf(account, region, kind).jobs[arn]
 
     def all(self) -> Iterator[SimJob]:
@@ -234,35 +288,3 @@ class Store:
         for _, shelf in sorted(self._shelves.items()):
             for _, arn in shelf.order:
                 yield shelf.jobs[arn]
-
-
-def partition_of(region: str) -> str:
-    """The AWS partition a region belongs to."""
-    if region.startswith("us-gov-"):
-        return "aws-us-gov"
-    return "aws-cn" if region.startswith("cn-") else "aws"
-
-
-def job_arn(kind: str, region: str, account: str, identifier: str) -> str:
-    """A job's ARN."""
-    resource = "async-invoke" if kind == ASYNC_INVOKE else "model-invocation-job"
-    return f"arn:{partition_of(region)}:bedrock:{region}:{account}:{resource}/{identifier}"
-
-
-def model_arn(kind: str, model: str, region: str, account: str) -> str:
-    """The full ARN that responses show for a model given by its id."""
-    if model.startswith("arn:"):
-        return model
-    prefix = f"arn:{partition_of(region)}:bedrock:{region}"
-    if kind == MODEL_INVOCATION_JOB and model.partition(".")[0] in {
-        "apac",
-        "au",
-        "ca",
-        "eu",
-        "global",
-        "jp",
-        "us",
-        "us-gov",
-    }:
-        return f"{prefix}:{account}:inference-profile/{model}"
-    return f"{prefix}::foundation-model/{model}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from poller.kinds import Kind
     from poller.simulator.jobs import Shelf, SimJob
 
 MAX_PAGE = 1000
@@ -40,11 +41,11 @@ class Filters:
     ascending: bool = False
 
     @classmethod
-    def of(cls, request: Mapping[str, Any]) -> Filters:
-        """Read the filters off a parsed request of either list operation."""
+    def of(cls, kind: Kind, request: Mapping[str, Any]) -> Filters:
+        """Read the filters off a parsed request of a kind's list operation."""
         return cls(
-            after=request.get("submitTimeAfter"),
-            before=request.get("submitTimeBefore"),
+            after=request.get(kind.since_parameter),
+            before=request.get(kind.before_parameter),
             status=request.get("statusEquals"),
             name_contains=request.get("nameContains"),
             ascending=request.get("sortOrder") == "Ascending",

@@ -1,4 +1,4 @@
-"""The seven operations.
+"""The operations that submit, stop, get and list jobs, for every declared kind.
 
 Each takes a validated request and returns the JSON it answers with, or raises one of the errors its model
 declares. Who calls, from which region, and which page of a listing it is, comes along as a `Call`.
@@ -7,53 +7,42 @@ declares. Who calls, from which region, and which page of a listing it is, comes
 from __future__ import annotations
 
 import json
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from poller.kinds import KINDS
 from poller.simulator import faults as f
-from poller.simulator import listing, views
-from poller.simulator.lifecycles import (
-    ASYNC_INVOKE,
-    DEFAULT_TIMEOUT_HOURS,
-    MODEL_INVOCATION_JOB,
-    Entry,
-    stopping,
-)
+from poller.simulator import listing
+from poller.simulator.lifecycles import DEFAULT_TIMEOUT_HOURS, LIFE_CYCLES, Entry, stopping
 from poller.simulator.wire import Router, load_operations
 from poller.simulator.world import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from poller.kinds import Kind
     from poller.simulator.jobs import SimJob
-    from poller.simulator.wire import Operation
+    from poller.simulator.wire import ApiError, Operation
     from poller.simulator.world import World
 
     Json = dict[str, Any]
-    View = Callable[[SimJob, int], Json]
 
 _INVALID_TOKEN = "The provided nextToken is invalid."  # noqa: S105 - a pagination token's error, no secret
-_UNKNOWN_ASYNC = "The provided async invocation was not found."
-_UNKNOWN_BATCH = "The provided batch inference job was not found."
+JOB_PARAMETERS = frozenset(kind.get_parameter for kind in KINDS.values())
+"""The parameters by which requests name a job."""
 
 
+@cache
 def router() -> Router:
-    """The operations of both services on one port; their paths do not overlap."""
+    """Return the operations of all kinds on one port; their paths do not overlap."""
     return Router(
-        [
-            *load_operations(
-                "bedrock-runtime", ("StartAsyncInvoke", "GetAsyncInvoke", "ListAsyncInvokes"), "seconds"
-            ),
-            *load_operations(
-                "bedrock",
-                (
-                    "CreateModelInvocationJob",
-                    "GetModelInvocationJob",
-                    "ListModelInvocationJobs",
-                    "StopModelInvocationJob",
-                ),
-                "milliseconds",
-            ),
-        ]
+        operation
+        for kind in KINDS.values()
+        for operation in load_operations(
+            kind.service,
+            kind.operations,
+            "seconds" if LIFE_CYCLES[kind.name].whole_seconds else "milliseconds",
+        )
     )
 
 
@@ -71,104 +60,76 @@ class Operations:
         self._faults = faults
         self._page_size = page_size
         self._tokens = listing.Tokens(world.seed)
-        self._handlers: dict[str, Callable[[Operation, f.Call, Json], Any]] = {
-            "StartAsyncInvoke": self._start_async,
-            "GetAsyncInvoke": self._get_async,
-            "ListAsyncInvokes": self._list_async,
-            "CreateModelInvocationJob": self._create_batch,
-            "GetModelInvocationJob": self._get_batch,
-            "ListModelInvocationJobs": self._list_batch,
-            "StopModelInvocationJob": self._stop_batch,
-        }
+        self._handlers: dict[str, Callable[[Operation, f.Call, Json], Any]] = {}
+        for kind in KINDS.values():
+            self._handlers[kind.submit_operation] = partial(self._submit, kind)
+            self._handlers[kind.get_operation] = partial(self._get, kind)
+            self._handlers[kind.list_operation] = partial(self._list, kind)
+            if kind.stop_operation is not None:
+                self._handlers[kind.stop_operation] = partial(self._stop, kind)
 
     def run(self, operation: Operation, call: f.Call, request: Json) -> Any:
-        """What the operation answers.
+        """Return what the operation answers.
 
         Raises:
             ApiError: It refuses.
         """
         return self._handlers[operation.name](operation, call, request)
 
-    def _start_async(self, operation: Operation, call: f.Call, request: Json) -> Json:
-        submission = Submission(
-            model=request["modelId"], token=request.get("clientRequestToken"), request=request
-        )
-        return operation.write({"invocationArn": self._submit(operation, call, ASYNC_INVOKE, submission)})
-
-    def _create_batch(self, operation: Operation, call: f.Call, request: Json) -> Json:
-        submission = Submission(
-            model=request["modelId"],
-            name=request["jobName"],
-            token=request.get("clientRequestToken"),
-            timeout_hours=request.get("timeoutDurationInHours", DEFAULT_TIMEOUT_HOURS),
-            request=request,
-        )
-        return operation.write({"jobArn": self._submit(operation, call, MODEL_INVOCATION_JOB, submission)})
-
-    def _submit(self, operation: Operation, call: f.Call, kind: str, submission: Submission) -> str:
+    def _submit(self, kind: Kind, operation: Operation, call: f.Call, request: Json) -> Json:
         shelf = self._world.store.shelf(call.account, call.region, kind)
-        token, fingerprint = submission.token, _fingerprint(submission.request or {})
+        token, fingerprint = request.get("clientRequestToken"), _fingerprint(request)
         if token is not None and token in shelf.tokens:
             known, arn = shelf.tokens[token]
             if known != fingerprint:
                 message = f"The client request token {token} was used before with different parameters."
                 raise operation.error("ConflictException", message)
-            return arn
+            return operation.write({kind.arn[0]: arn})
+        submission = Submission(
+            model=request[kind.submit_model],
+            name=request[kind.name_path[0]] if kind.name_path is not None else None,
+            token=token,
+            timeout_hours=request.get("timeoutDurationInHours", DEFAULT_TIMEOUT_HOURS),
+            request=request,
+        )
         job = self._world.submit(kind, call.account, call.region, call.now, submission)
         if token is not None:
             shelf.tokens[token] = (fingerprint, job.arn)
-        return job.arn
+        return operation.write({kind.arn[0]: job.arn})
 
-    def _get_async(self, operation: Operation, call: f.Call, request: Json) -> Any:
-        job = self._find(call, ASYNC_INVOKE, request["invocationArn"])
-        shown = self._shown(operation, call, job, views.async_invocation)
+    def _get(self, kind: Kind, operation: Operation, call: f.Call, request: Json) -> Any:
+        job = self._find(kind, operation, call, request)
+        item = operation.write(job.shown(call.now, operation.output.members, listed=False))
+        shown = self._faults.show(call, job.arn, item | dict(job.fields), listing=False)
         if not shown:
-            raise operation.error("ValidationException", _UNKNOWN_ASYNC)
+            raise _not_found(kind, operation)
         return shown[0]
 
-    def _get_batch(self, operation: Operation, call: f.Call, request: Json) -> Any:
-        job = self._find(call, MODEL_INVOCATION_JOB, request["jobIdentifier"])
-        shown = self._shown(operation, call, job, views.batch_details)
-        if not shown:
-            raise operation.error("ResourceNotFoundException", _UNKNOWN_BATCH)
-        return shown[0]
-
-    def _stop_batch(self, operation: Operation, call: f.Call, request: Json) -> Json:
-        job = self._find(call, MODEL_INVOCATION_JOB, request["jobIdentifier"])
-        if job is None:
-            raise operation.error("ResourceNotFoundException", _UNKNOWN_BATCH)
+    def _stop(self, kind: Kind, operation: Operation, call: f.Call, request: Json) -> Json:
+        job = self._find(kind, operation, call, request)
         status = job.entry(call.now).status
         if job.terminal(status):
-            message = f"The batch inference job is in status {status} and can not be stopped."
+            message = f"The {kind.noun} is in status {status} and can not be stopped."
             raise operation.error("ValidationException", message)
         if status != "Stopping":
             ends = call.now + stopping(self._world.seed, job.arn, self._world.speed)
             job.move(call.now, Entry(call.now, "Stopping"), Entry(ends, "Stopped"))
         return {}
 
-    def _find(self, call: f.Call, kind: str, identifier: str) -> SimJob | None:
-        """A job of the caller's account and region, by ARN or id, once it has been submitted."""
+    def _find(self, kind: Kind, operation: Operation, call: f.Call, request: Json) -> SimJob:
+        """Return a job of the caller's account and region, by ARN or id, once it has been submitted."""
+        identifier: str = request[kind.get_parameter]
         jobs = self._world.store.shelf(call.account, call.region, kind).jobs
         job = jobs.get(identifier)
         if job is None and not identifier.startswith("arn:"):
             job = next((job for arn, job in jobs.items() if arn.endswith(f"/{identifier}")), None)
-        return job if job is not None and job.entries[0].at <= call.now else None
+        if job is None or job.entries[0].at > call.now:
+            raise _not_found(kind, operation)
+        return job
 
-    def _shown(self, operation: Operation, call: f.Call, job: SimJob | None, view: View) -> list[Any]:
-        if job is None:
-            return []
-        item = operation.write(view(job, call.now))
-        return self._faults.show(call, job.arn, item | dict(job.fields), listing=False)
-
-    def _list_async(self, operation: Operation, call: f.Call, request: Json) -> Json:
-        return self._list(operation, call, request, ASYNC_INVOKE, views.async_invocation)
-
-    def _list_batch(self, operation: Operation, call: f.Call, request: Json) -> Json:
-        return self._list(operation, call, request, MODEL_INVOCATION_JOB, views.batch_summary)
-
-    def _list(self, operation: Operation, call: f.Call, request: Json, kind: str, view: View) -> Json:
-        key = next(name for name, shape in operation.output.members.items() if shape.type_name == "list")
-        filters = listing.Filters.of(request)
+    def _list(self, kind: Kind, operation: Operation, call: f.Call, request: Json) -> Json:
+        key = kind.list_key
+        filters = listing.Filters.of(kind, request)
         scope = (call.operation, call.account, call.region, filters)
         token = request.get("nextToken")
         try:
@@ -185,7 +146,9 @@ class Operations:
             size = min(size, short.size)
         shelf = self._world.store.shelf(call.account, call.region, kind)
         page = listing.page(shelf, filters, place, size, call.now)
-        items = operation.write({key: [view(job, call.now) for job in page.jobs]})[key]
+        members = operation.output.members[key].member.members
+        listed = [job.shown(call.now, members, listed=True) for job in page.jobs]
+        items = operation.write({key: listed})[key]
         shown: list[Any] = []
         for job, item in zip(page.jobs, items, strict=True):
             shown += self._faults.show(call, job.arn, item | job.fields, listing=True)
@@ -210,7 +173,13 @@ class Operations:
         return fresh if page.more else None
 
 
+def _not_found(kind: Kind, operation: Operation) -> ApiError:
+    """Return the error for an unknown job, by whichever of the declared codes the operation has."""
+    (code,) = kind.gone_codes & operation.error_codes
+    return operation.error(code, f"The provided {kind.noun} was not found.")
+
+
 def _fingerprint(request: Mapping[str, Any]) -> str:
-    """What must be equal for two requests with one token to be the same request."""
+    """Return what is equal in two requests with one token that are the same request."""
     members = {name: value for name, value in request.items() if name != "clientRequestToken"}
     return json.dumps(members, sort_keys=True)

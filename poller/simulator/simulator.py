@@ -14,25 +14,25 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
+from poller.kinds import ASYNC_INVOKE, DEFAULT_KINDS, KINDS, MODEL_INVOCATION_JOB
 from poller.simulator import faults as f
-from poller.simulator import identity
 from poller.simulator.jobs import to_datetime, to_ms
-from poller.simulator.lifecycles import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.simulator.listing import page_number
-from poller.simulator.operations import Operations, router
+from poller.simulator.operations import JOB_PARAMETERS, Operations, router
 from poller.simulator.seeding import Dice
 from poller.simulator.validation import validate
 from poller.simulator.wire import ApiError
-from poller.simulator.workload import SPREAD, Flow, populate
-from poller.simulator.world import Submission, World
+from poller.simulator.world import SPREAD, Flow, Submission, World, populate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from poller.simulator.jobs import JobState, SimJob
+    from poller.simulator.jobs import JobState
     from poller.simulator.wire import HttpRequest, Operation
-    from poller.simulator.workload import Workload
+    from poller.simulator.world import Workload
 
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
@@ -40,6 +40,13 @@ _LOG_SIZE = 100_000
 _CREDENTIAL = re.compile(
     r"AWS4-HMAC-SHA256 .*?Credential=([^/,\s]+)/(\d{8})/([a-z0-9-]+)/([^/,\s]+)/aws4_request\b"
 )
+
+_STS_ANSWER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/simulated</Arn><UserId>{key}</UserId>
+<Account>{account}</Account></GetCallerIdentityResult>
+<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></GetCallerIdentityResponse>"""
+_STS_ERROR = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>{code}</Code><Message>{message}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,60 +160,39 @@ class Simulator:
 
     # Controls for tests.
 
-    def submit_async(
+    def submit(
         self,
+        kind: str,
         *,
         region: str = DEFAULT_REGION,
         account: str = DEFAULT_ACCOUNT,
         submitted_at: datetime | None = None,
-        model: str | None = None,
-        script: Sequence[tuple[str, float]] | None = None,
-        message: str | None = None,
-        token: str | None = None,
-        visible_in: float = 0.0,
-        fields: Mapping[str, Any] | None = None,
+        **known: Any,
     ) -> str:
-        """Start an asynchronous invocation without a request; the arguments are those of `Submission`.
+        """Submit a job without a request.
+
+        Args:
+            kind: The name of its kind.
+            region: Its region.
+            account: Its account.
+            submitted_at: When, in the past or the future; now by default.
+            known: What else is known of it, as the arguments of `Submission`.
 
         Returns:
             Its ARN.
         """
-        submission = Submission(
-            model=model, script=script, message=message, token=token, visible_in=visible_in, fields=fields
-        )
-        return self._submit(ASYNC_INVOKE, account, region, submitted_at, submission)
+        submission = Submission(**known)
+        with self._lock:
+            at = self._now() if submitted_at is None else to_ms(submitted_at)
+            return self._world.submit(KINDS[kind], account, region, at, submission).arn
 
-    def submit_batch(
-        self,
-        *,
-        region: str = DEFAULT_REGION,
-        account: str = DEFAULT_ACCOUNT,
-        submitted_at: datetime | None = None,
-        name: str | None = None,
-        model: str | None = None,
-        script: Sequence[tuple[str, float]] | None = None,
-        message: str | None = None,
-        token: str | None = None,
-        timeout_hours: int = 24,
-        visible_in: float = 0.0,
-        fields: Mapping[str, Any] | None = None,
-    ) -> str:
-        """Create a batch job without a request; the arguments are those of `Submission`.
+    def submit_async(self, **known: Any) -> str:
+        """Submit an asynchronous invocation, with the arguments of `submit`."""
+        return self.submit(ASYNC_INVOKE.name, **known)
 
-        Returns:
-            Its ARN.
-        """
-        submission = Submission(
-            model=model,
-            name=name,
-            script=script,
-            message=message,
-            token=token,
-            timeout_hours=timeout_hours,
-            visible_in=visible_in,
-            fields=fields,
-        )
-        return self._submit(MODEL_INVOCATION_JOB, account, region, submitted_at, submission)
+    def submit_batch(self, **known: Any) -> str:
+        """Submit a batch inference job, with the arguments of `submit`."""
+        return self.submit(MODEL_INVOCATION_JOB.name, **known)
 
     def populate(
         self,
@@ -216,15 +202,23 @@ class Simulator:
         region: str = DEFAULT_REGION,
         account: str = DEFAULT_ACCOUNT,
         spread: float = SPREAD,
+        kinds: Sequence[str] = DEFAULT_KINDS,
     ) -> list[str]:
-        """Make up jobs of both kinds: `jobs` submitted over the next `spread` seconds, `history` that ended.
+        """Make up `jobs` jobs submitted over the next `spread` seconds, and `history` jobs that have ended.
 
         Returns:
             Their ARNs, those of the past first.
         """
         with self._lock:
             made = populate(
-                self._world, account, region, self._now(), jobs=jobs, history=history, spread=spread
+                self._world,
+                account,
+                region,
+                self._now(),
+                jobs=jobs,
+                history=history,
+                spread=spread,
+                kinds=kinds,
             )
         return [job.arn for job in made]
 
@@ -296,17 +290,18 @@ class Simulator:
                 return _error(exchange, error)
 
     def _identity(self, request: HttpRequest, exchange: _Exchange) -> Answer | None:
-        """Answer a request that is for STS; `None` if it is not."""
-        if not identity.is_asked(request):
+        """Answer a request that is for STS, which speaks its query protocol; `None` if it is not."""
+        if not _is_for_sts(request):
             return None
-        headers = _headers(exchange, identity.CONTENT_TYPE)
+        headers = _headers(exchange, "text/xml")
+        request_id = exchange.request_id
         try:
             access_key, account, _ = self._identify(request, service="sts")
-            said = identity.answer(
-                request, account=account, access_key=access_key, request_id=exchange.request_id
-            )
+            _check_sts_action(request)
         except ApiError as error:
-            return Answer(error.status, headers, identity.refusal(error, exchange.request_id).encode())
+            said = _STS_ERROR.format(code=error.code, message=escape(error.message), request_id=request_id)
+            return Answer(error.status, headers, said.encode())
+        said = _STS_ANSWER.format(account=account, key=escape(access_key), request_id=request_id)
         return Answer(200, headers, said.encode())
 
     def _answer(self, request: HttpRequest, exchange: _Exchange) -> Answer:
@@ -327,7 +322,7 @@ class Simulator:
             account=exchange.account,
             page=page_number(exchange.parameters.get("nextToken")),
             now=exchange.now,
-            arn=exchange.parameters.get("invocationArn") or exchange.parameters.get("jobIdentifier"),
+            arn=next((value for name, value in exchange.parameters.items() if name in JOB_PARAMETERS), None),
         )
         delay = sum(fault.seconds for fault, _ in self.faults.acting(call, f.Latency))
         for fault, _ in self.faults.acting(call, f.Fail, f.Reset, f.Garbage):
@@ -367,16 +362,19 @@ class Simulator:
             self._flows[place] = Flow(self._workload, self._world, *place, exchange.now)
         self._flows[place].catch_up(exchange.now)
 
-    def _submit(
-        self, kind: str, account: str, region: str, submitted_at: datetime | None, submission: Submission
-    ) -> str:
-        with self._lock:
-            at = self._now() if submitted_at is None else to_ms(submitted_at)
-            job: SimJob = self._world.submit(kind, account, region, at, submission)
-            return job.arn
-
     def _now(self) -> int:
         return to_ms(self._clock())
+
+
+def _is_for_sts(request: HttpRequest) -> bool:
+    """Whether a request is for STS: its form is posted to the root, where Bedrock has no operation."""
+    return request.method == "POST" and request.path == "/"
+
+
+def _check_sts_action(request: HttpRequest) -> None:
+    action = parse_qs(request.body.decode("latin-1")).get("Action", [""])[0]
+    if action != "GetCallerIdentity":
+        raise ApiError("InvalidAction", f"Could not find operation {action[:100]} for version 2011-06-15")
 
 
 def _received(operation: Operation, exchange: _Exchange) -> Received:

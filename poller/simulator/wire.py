@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -83,6 +84,11 @@ class Operation:
             error.name: error.metadata["error"]["httpStatusCode"] for error in model.error_shapes
         }
         self._write = _writer(self.output, timespec)
+
+    @property
+    def error_codes(self) -> frozenset[str]:
+        """The errors that the model declares for this operation."""
+        return frozenset(self._statuses)
 
     def match(self, method: str, segments: tuple[str, ...]) -> dict[str, str] | None:
         """The decoded labels of a path, or `None` if it is another operation's."""
@@ -164,8 +170,13 @@ class Router:
 
 def load_operations(service: str, names: Iterable[str], timespec: str) -> list[Operation]:
     """Operations of one service, from the model that ships with botocore."""
-    model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    model = _service_model(service)
     return [Operation(model.operation_model(name), timespec) for name in names]
+
+
+@cache
+def _service_model(service: str) -> Any:
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

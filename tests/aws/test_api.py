@@ -11,7 +11,7 @@ import pytest
 from poller.aws import AccountAccess, JobsApi
 from poller.aws import api as api_module
 from poller.errors import AwsError, AwsReason, IncompleteScanError
-from poller.kinds import ASYNC_INVOKE, KINDS, MODEL_INVOCATION_JOB, Kind
+from poller.kinds import ASYNC_INVOKE, DEFAULT_KINDS, KINDS, MODEL_INVOCATION_JOB, Kind
 from poller.simulator import DEFAULT_REGION, Simulator, faults
 from poller.simulator.simulator import Answer
 from tests.aws.conftest import NOW
@@ -55,13 +55,13 @@ def batch_jobs(simulator: Simulator, count: int) -> list[str]:
 @every_kind
 def test_a_listing_shows_every_job_once_oldest_first(kind: Kind, api: Api, simulator: Simulator) -> None:
     """Page by page to the end, each with the service's own clock."""
-    simulator.populate(history=60)
+    simulator.populate(history=60, kinds=sorted({*DEFAULT_KINDS, kind.name}))
     simulator.faults.add(faults.ShortPages(size=11))
     pages = list(api(kind).pages(None))
     expected = [job.arn for job in simulator.jobs() if job.kind == kind.name]
     assert len(expected) > 20
     assert sorted(arns(kind, pages)) == sorted(expected)
-    times = [item["submitTime"] for page in pages for item in page.items]
+    times = [item[kind.submitted_at[0]] for page in pages for item in page.items]
     assert times == sorted(times)
     assert pages[-1].token is None
     assert all(page.token for page in pages[:-1])
@@ -90,20 +90,20 @@ def test_a_window_shows_what_was_submitted_after_it(api: Api, simulator: Simulat
 @every_kind
 def test_a_get_gives_the_job_s_own_json(kind: Kind, api: Api, simulator: Simulator) -> None:
     """Nothing of the SDK's is mixed in, and it can be observed like a list item."""
-    simulator.populate(history=20)
+    simulator.populate(history=20, kinds=sorted({*DEFAULT_KINDS, kind.name}))
     for job in simulator.jobs():
         if job.kind == kind.name:
             item = api(kind).get(job.arn).item
             assert "ResponseMetadata" not in item
             seen = kind.observe(item)
             assert (seen.arn, seen.status, seen.name) == (job.arn, job.status, job.name)
-            assert isinstance(item["submitTime"], str)
+            assert isinstance(item[kind.submitted_at[0]], str)
 
 
 @every_kind
 def test_an_unknown_job_is_not_found(kind: Kind, api: Api, simulator: Simulator) -> None:
     """Whichever error the service has for that; the code is kept."""
-    arn = f"arn:aws:bedrock:us-east-1:123456789012:{kind.resource}/abcdefghwxyz"
+    arn = kind.make_arn("abcdefghwxyz", account="123456789012", region="us-east-1")
     with pytest.raises(AwsError) as caught:
         api(kind).get(arn)
     assert caught.value.reason is AwsReason.NOT_FOUND

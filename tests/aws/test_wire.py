@@ -46,8 +46,8 @@ def test_errors_are_parsed_as_ever() -> None:
 def test_other_operations_are_parsed_as_ever() -> None:
     """Their times are times, and members that the model does not know are left out."""
     kind = KINDS["model_invocation_job"]
-    shape = output_shape(kind, "GetModelCustomizationJob")
-    body = b'{"jobArn": "x", "creationTime": "2026-11-20T10:00:00Z", "unknown": 1}'
+    shape = output_shape(kind, "GetCustomModel")
+    body = b'{"modelArn": "x", "creationTime": "2026-11-20T10:00:00Z", "unknown": 1}'
     parsed = VerbatimParser().parse({"body": body, "headers": {}, "status_code": 200}, shape)
     assert parsed["creationTime"].year == 2026
     assert "unknown" not in parsed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from poller.kinds import KINDS
 from poller.simulator import DEFAULT_ACCOUNT, DEFAULT_REGION
-from poller.simulator.lifecycles import TERMINAL
 from poller.simulator.seeding import Dice
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from poller.simulator import Simulator
 
-ENDINGS = frozenset().union(*TERMINAL.values())
+ENDINGS = frozenset().union(*(kind.outcomes for kind in KINDS.values()))
 _ASYNC = (("InProgress", "Completed"), ("InProgress", "Failed"))
 _BATCH = (
     ("Submitted", "Validating", "Failed"),

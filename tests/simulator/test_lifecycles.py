@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from poller.simulator import Simulator, lifecycles
+from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
+from poller.simulator import Simulator
+from poller.simulator.lifecycles import Life, plan_life
 from poller.simulator.seeding import Dice
 from tests.simulator.conftest import Clock
 from tests.simulator.raw import call
@@ -21,6 +23,16 @@ BATCH_GRAPH = {
     "InProgress": {"Completed", "PartiallyCompleted", "Failed", "Stopping"},
     "Stopping": {"Stopped"},
 }
+
+
+def batch_life(seed: int, arn: str, speed: float = 1.0) -> Life:
+    """The life of a batch job that times out after a day."""
+    return plan_life(MODEL_INVOCATION_JOB, seed=seed, arn=arn, model="any", timeout_hours=24, speed=speed)
+
+
+def async_life(seed: int, arn: str, model: str) -> Life:
+    """The life of an asynchronous invocation at real speed."""
+    return plan_life(ASYNC_INVOKE, seed=seed, arn=arn, model=model, timeout_hours=24, speed=1.0)
 
 
 def batch(simulator: Simulator, arn: str) -> dict[str, Any]:
@@ -35,7 +47,7 @@ def test_batch_jobs_live_by_the_graph_of_the_service() -> None:
     """Every life begins Submitted, follows the known transitions, ends terminal, and all ends occur."""
     ends: Counter[str] = Counter()
     for number in range(600):
-        life = lifecycles.batch_job(3, f"arn-{number}", 24, 1.0)
+        life = batch_life(3, f"arn-{number}")
         statuses = [entry.status for entry in life.entries]
         assert statuses[0] == "Submitted"
         assert all(later in BATCH_GRAPH[earlier] for earlier, later in itertools.pairwise(statuses))
@@ -47,7 +59,7 @@ def test_batch_jobs_live_by_the_graph_of_the_service() -> None:
             assert times[-1] == 24 * 3_600_000
         assert (life.message is not None) == (statuses[-1] not in {"Completed", "Stopped"})
         ends[statuses[-1]] += 1
-    assert ends.keys() == lifecycles.TERMINAL[lifecycles.MODEL_INVOCATION_JOB]
+    assert ends.keys() == MODEL_INVOCATION_JOB.outcomes.keys()
     assert ends.most_common(1)[0][0] == "Completed"
 
 
@@ -55,9 +67,9 @@ def test_async_invocations_take_as_long_as_their_model() -> None:
     """Embeddings end within a minute, videos within 17, some fail with a message."""
     ends: Counter[str] = Counter()
     for number in range(200):
-        embedding = lifecycles.async_invocation(3, f"arn-{number}", "twelvelabs.marengo-embed-2-7-v1:0", 1.0)
-        video = lifecycles.async_invocation(3, f"arn-{number}", "amazon.nova-reel-v1:1", 1.0)
-        unknown = lifecycles.async_invocation(3, f"arn-{number}", "some.model", 1.0)
+        embedding = async_life(3, f"arn-{number}", "twelvelabs.marengo-embed-2-7-v1:0")
+        video = async_life(3, f"arn-{number}", "amazon.nova-reel-v1:1")
+        unknown = async_life(3, f"arn-{number}", "some.model")
         assert embedding.entries[-1].at <= 60_000
         assert video.entries[-1].at <= 1_020_000
         assert unknown.entries[-1].at <= 300_000
@@ -68,8 +80,8 @@ def test_async_invocations_take_as_long_as_their_model() -> None:
 
 def test_speed_divides_durations_and_changes_nothing_else() -> None:
     """The same job at another speed goes through the same statuses, that many times sooner."""
-    slow = lifecycles.batch_job(1, "arn", 24, 1.0)
-    fast = lifecycles.batch_job(1, "arn", 24, 100.0)
+    slow = batch_life(1, "arn")
+    fast = batch_life(1, "arn", speed=100.0)
     assert [entry.status for entry in fast.entries] == [entry.status for entry in slow.entries]
     assert all(abs(a.at / 100 - b.at) <= 1 for a, b in zip(slow.entries, fast.entries, strict=True))
 

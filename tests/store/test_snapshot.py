@@ -232,8 +232,10 @@ def test_the_ended_jobs_among_many_are_told(store: Store) -> None:
     asked = [arn(number) for number in range(6)]
     assert store.snapshot.load_states(asked)[0] == {arn(1): "Completed", arn(4): "Stopped"}
     assert store.snapshot.load_states([])[0] == {}
-    glances = [MODEL_INVOCATION_JOB.peek_identity({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")]
-    assert store.snapshot.load_states(glances)[0] == {}
+    identities = [
+        MODEL_INVOCATION_JOB.peek_identity({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")
+    ]
+    assert store.snapshot.load_states(identities)[0] == {}
 
 
 def test_a_whole_observation_is_remembered(store: Store) -> None:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from poller.simulator import Simulator, SimulatorServer, faults
-from poller.simulator.workload import Workload
+from poller.simulator import Simulator, SimulatorServer, Workload, faults
 from tests.chaos.receiver import Receiver as ClosableReceiver
 from tests.e2e.daemon import Daemon, environment
 from tests.e2e.receiver import SECRET, Receiver

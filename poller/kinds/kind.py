@@ -1,17 +1,13 @@
-"""The job kinds, declared as data, and how one item of a response becomes a `Job`.
+"""What the declaration of a job kind holds, and how one item of a response becomes a `Job`.
 
-Adding a kind is one `Kind(...)` in `KINDS`: which operations list and get it, where in an item the attributes
-stand, and which statuses end a job with which outcome. A test holds every declaration against botocore's own
-service model. Items are the service's JSON, not botocore's rendering of it, so that unknown fields, union
-members and statuses survive verbatim.
-
-What is declared here follows the service models of botocore 1.44 and the API reference of Amazon Bedrock.
+Items are the service's own JSON, not botocore's rendering of it, so that unknown fields, union members and
+statuses survive verbatim.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -26,12 +22,13 @@ if TYPE_CHECKING:
 Path: TypeAlias = tuple[str, ...]
 """Where a value stands in an item: `("outputDataConfig", "s3OutputDataConfig", "s3Uri")`."""
 
-_ARN = re.compile(
+_ARN = (
     r"arn:(?P<partition>aws[a-z-]*):bedrock:(?P<region>[a-z0-9-]{1,20}):(?P<account>[0-9]{12})"
-    r":(?P<resource>[a-z-]+)/(?P<id>[a-z0-9]{12})"
+    r":(?P<resource>%s)/%s"
 )
-
-_ID = re.compile(r"[a-z0-9]{12}")
+_JOB_ID = re.compile(r"[a-z0-9]{12}")
+_IN_ARN = {"id": rf"(?P<id>{_JOB_ID.pattern})", "model": r"(?P<model>[a-z0-9.:-]{1,255})"}
+"""The parts that the end of an ARN is made of."""
 
 _TERMINAL_RANK = 1000
 
@@ -41,10 +38,8 @@ _NO_COUNTS = [None, None, None, None]
 _FIRST_YEAR = 1970
 _TOLERANCE = timedelta(minutes=1)
 """How much later than the service's clock a time may be: its machines need not agree to the second."""
-_LONGEST_RUN = timedelta(hours=168)
-"""The longest `timeoutDurationInHours` of a batch job; asynchronous invocations take minutes."""
 _LONG_PAST = timedelta(days=1)
-"""How long nothing may have changed after that, until a job in an unknown status counts as ended."""
+"""How long after its longest run a job in an unknown status must be unchanged to count as ended."""
 DEEPEST = 100
 """Levels of nesting that are kept; the service's own answers have four."""
 CUT = "(nested too deeply)"
@@ -56,72 +51,124 @@ class Kind:
 
     Args:
         name: How configuration, events and metrics call it.
+        noun: How the service's messages call one such job.
         service: The SDK's service name.
-        list_operation: The operation that lists jobs; its action in IAM is `bedrock:` and this name.
+        list_operation: The operation that lists jobs.
         list_key: The member of the list response that holds the items.
         list_parameters: Sent with every list call, beside the window and the token.
-        since_parameter: The list's filter on submission time.
+        since_parameter: The list's filter for jobs submitted after a time.
+        before_parameter: The list's filter for jobs submitted before a time.
         get_operation: The operation that returns one job.
         get_parameter: Its parameter; a full ARN is accepted.
+        details_only: Top-level members that Get shows and the list does not.
+        submit_operation: The operation that submits a job; its response has the ARN.
+        submit_model: Its parameter that names the model.
         resource: The ARN's resource type.
         open_statuses: In life-cycle order.
-        outcomes: The statuses that end a job, and what each means.
+        outcomes: The statuses that end a job, and what each means; `None` for an end without an outcome.
         gone_codes: Error codes by which Get says that there is no such job.
-        gone_words: What such an error's message has to hold, where the code alone may mean something else.
         arn: Where the ARN stands, in list items and Get responses alike; the other paths likewise.
+        identifier: What follows the resource type in the ARN: the job's id, or model and id.
+        stop_operation: The operation that stops a job, if there is one; its parameter is that of Get.
+        gone_words: What such an error's message must contain, where the code alone may mean something else.
+        expires_at: Where the time stands at which the service gives a job up.
         records: Total, processed, succeeded and failed, for kinds that count.
+        longest_run: How long a job can run at most.
+        polled_by_default: Whether a target that names no kinds polls this one. A kind added later is not
+            polled by default, because the roles that users have granted do not allow its operations.
         outcome_by_records: Whether failed records make the outcome of an ended job worse.
     """
 
     name: str
+    noun: str
     service: str
     list_operation: str
     list_key: str
     list_parameters: Mapping[str, str | int]
     since_parameter: str
+    before_parameter: str
     get_operation: str
     get_parameter: str
+    details_only: frozenset[str]
+    submit_operation: str
+    submit_model: str
     resource: str
     open_statuses: tuple[str, ...]
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, Outcome | None]
     gone_codes: frozenset[str]
     arn: Path
     model_id: Path
     message: Path
     output_uri: Path
+    identifier: str = "{id}"
+    stop_operation: str | None = None
     gone_words: str = ""
     name_path: Path | None = None
     input_uri: Path | None = None
     status: Path = ("status",)
     client_request_token: Path = ("clientRequestToken",)
     submitted_at: Path = ("submitTime",)
-    modified_at: Path = ("lastModifiedTime",)
-    ended_at: Path = ("endTime",)
-    expires_at: Path = ("jobExpirationTime",)
+    modified_at: Path | None = ("lastModifiedTime",)
+    ended_at: Path | None = ("endTime",)
+    expires_at: Path | None = None
     records: tuple[Path, Path, Path, Path] | None = None
+    longest_run: timedelta = timedelta(hours=168)
+    polled_by_default: bool = False
     outcome_by_records: bool = False
     ranks: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    arn_pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         ranks = {status: rank for rank, status in enumerate(self.open_statuses)}
         ranks |= {status: _TERMINAL_RANK + rank for rank, status in enumerate(self.outcomes)}
         object.__setattr__(self, "ranks", MappingProxyType(ranks))
+        pattern = re.compile(_ARN % (re.escape(self.resource), self.identifier.format(**_IN_ARN)))
+        object.__setattr__(self, "arn_pattern", pattern)
 
     @property
     def statuses(self) -> frozenset[str]:
         """Every declared status."""
         return frozenset(self.ranks)
 
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Every declared operation."""
+        declared = (self.submit_operation, self.get_operation, self.list_operation, self.stop_operation)
+        return tuple(operation for operation in declared if operation is not None)
+
+    @property
+    def list_action(self) -> str:
+        """The action in IAM that allows the list operation; it is granted on `*`."""
+        return f"bedrock:{self.list_operation}"
+
+    @property
+    def get_action(self) -> str:
+        """The action in IAM that allows the Get operation; it is granted on the ARNs of jobs."""
+        return f"bedrock:{self.get_operation}"
+
+    def make_arn(
+        self,
+        job_id: str,
+        *,
+        account: str,
+        region: str,
+        partition: str = "aws",
+        model: str = "example.model-v1:0",
+    ) -> str:
+        """Write the ARN of a job; `model` counts only where ARNs of this kind name it."""
+        end = self.identifier.format(id=job_id, model=model)
+        return f"arn:{partition}:bedrock:{region}:{account}:{self.resource}/{end}"
+
     def peek_identity(self, item: Any) -> tuple[str | None, str | None]:
-        """The ARN and status of a list item, unchecked: enough to see that it is known and has ended."""
+        """Return the unchecked ARN and status of a list item: enough to tell whether it ended earlier."""
         if not isinstance(item, dict):
             return None, None
         return _text(item, self.arn), _text(item, self.status)
 
     def account_in(self, items: Iterable[Any]) -> str | None:
-        """The account of the first item whose ARN can be read."""
+        """Return the account of the first item whose ARN can be read."""
         arns = (self.peek_identity(item)[0] for item in items)
-        matches = (_ARN.fullmatch(arn) for arn in arns if arn is not None)
+        matches = (self.arn_pattern.fullmatch(arn) for arn in arns if arn is not None)
         return next((match["account"] for match in matches if match), None)
 
     def is_gone(self, code: str, message: str) -> bool:
@@ -129,19 +176,19 @@ class Kind:
         return code in self.gone_codes and self.gone_words in message.lower()
 
     def submission(self, item: Any) -> datetime | None:
-        """When a list item's job was submitted."""
+        """Return when a list item's job was submitted."""
         return parse_time(_at(item, self.submitted_at)) if isinstance(item, dict) else None
 
     def observe(self, item: Any, not_after: datetime | None = None) -> Job:
         """Read one list item or Get response.
 
         Everything but the ARN and the status is optional: a value of an unexpected type or an absurd time
-        becomes `None` in the attribute and stays verbatim in `raw`. What is nested too deeply to be written
-        again is cut there.
+        becomes `None` in the attribute and stays verbatim in `raw`. JSON that is nested too deeply to be
+        written again is cut off at that depth.
 
         Args:
             item: The service's JSON.
-            not_after: The service's own clock when it answered; a later time is not believed.
+            not_after: The service's own clock when it answered; a later time is ignored.
 
         Raises:
             ItemError: The item is not an object, or its ARN or status cannot be used.
@@ -149,8 +196,8 @@ class Kind:
         if not isinstance(item, dict):
             raise ItemError(f"an item of {self.list_key} is not an object", reason="type")
         arn = _text(item, self.arn)
-        match = _ARN.fullmatch(arn) if arn else None
-        if arn is None or match is None or match["resource"] != self.resource:
+        match = self.arn_pattern.fullmatch(arn) if arn else None
+        if arn is None or match is None:
             raise ItemError(f"an item of {self.list_key} has no usable {self.arn[-1]}", reason="arn")
         status = _text(item, self.status)
         if not status:
@@ -169,7 +216,8 @@ class Kind:
         terminal = status in self.outcomes
         if rank is None and not terminal:
             expires_at = parse_time(_at(item, self.expires_at))
-            terminal = _has_ended(submitted_at, modified_at, ended_at, expires_at, now=not_after)
+            times = (submitted_at, modified_at, ended_at, expires_at)
+            terminal = _has_ended(*times, now=not_after, longest_run=self.longest_run)
         return Job(
             arn=arn,
             kind=self.name,
@@ -193,21 +241,26 @@ class Kind:
         )
 
 
-def by_records(outcome: Outcome | None, records: Records | None) -> Outcome | None:
-    """The outcome of a job, made worse by the records that failed: all of them, or some.
+def is_job_id(text: str) -> bool:
+    """Whether a text has the form of a job's id, which is the end of its ARN."""
+    return _JOB_ID.fullmatch(text) is not None
 
-    Only a job that was to be a success, or a part of one, is judged; without counts it stays what it is.
+
+def by_records(outcome: Outcome | None, records: Records | None) -> Outcome | None:
+    """Return the outcome of a job, made worse if all or some of its records failed.
+
+    Only `succeeded` and `partial` change. Without counts the outcome stays as it is.
     """
     if outcome not in {Outcome.SUCCEEDED, Outcome.PARTIAL} or records is None or not records.failed:
         return outcome
-    # Without a total, what was processed is all there is. Counts that contradict each other prove nothing.
+    # Without a total, the processed records are all there are. Contradictory counts prove nothing.
     whole = records.total if records.total is not None else records.processed
     lost = whole is not None and records.failed >= whole and not records.succeeded
     return Outcome.FAILED if lost else Outcome.PARTIAL
 
 
 def _not_after(moment: datetime | None, limit: datetime | None) -> datetime | None:
-    """A time, unless it is later than the service's own clock allows."""
+    """Return a time; `None` if it is later than the service's own clock allows."""
     if moment is None or limit is None:
         return moment
     return moment if moment - limit <= _TOLERANCE else None
@@ -220,20 +273,21 @@ def _has_ended(
     expires_at: datetime | None,
     *,
     now: datetime | None,
+    longest_run: timedelta,
 ) -> bool:
-    """Whether a job in an undeclared status has ended: it has an end, or is long past its expiry."""
+    """Whether a job in an undeclared status has ended: it has an end time, or is long past its expiry."""
     if ended_at is not None:
         return True
     # Differences only: any of these may be the last moment of the year 9999, to which nothing can be added.
     if now is None or (modified_at is not None and now - modified_at <= _LONG_PAST):
         return False
-    if expires_at is not None and expires_at - now <= _LONGEST_RUN:
+    if expires_at is not None and expires_at - now <= longest_run:
         return now - expires_at > _LONG_PAST
-    return submitted_at is not None and now - submitted_at > _LONGEST_RUN + _LONG_PAST
+    return submitted_at is not None and now - submitted_at > longest_run + _LONG_PAST
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether JSON is nested more than so many levels deep; needs no stack of its own."""
+    """Whether JSON is nested deeper than this many levels; does not recurse, so that no depth is too much."""
     layer = [value]
     for _ in range(levels):
         layer = [
@@ -249,7 +303,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def _cut(value: Any, levels: int) -> Any:
-    """The same JSON, with a text in place of everything below a level."""
+    """Return the same JSON with the text `CUT` in place of everything below a level."""
     if not isinstance(value, dict | list):
         return value
     if levels == 0:
@@ -292,8 +346,8 @@ def _count(value: Any) -> int | None:
 def parse_time(value: Any) -> datetime | None:
     """Read a time in any form that botocore accepts: ISO 8601, seconds since the epoch, RFC 822.
 
-    A time without a zone is taken as UTC. What is no time, or lies outside the years 1970 to 9999, is
-    `None`: one absurd time must not cost the job that carries it.
+    A time without a zone is taken as UTC. The result is `None` for a value that is not a time or lies outside
+    the years 1970 to 9999: one absurd time must not cost the job that carries it.
     """
     if value is None:
         return None
@@ -330,94 +384,3 @@ def _from_iso(text: str) -> datetime:
 
 def _from_epoch(text: str) -> datetime:
     return datetime.fromtimestamp(float(text), UTC)
-
-
-ASYNC_INVOKE = Kind(
-    name="async_invoke",
-    service="bedrock-runtime",
-    list_operation="ListAsyncInvokes",
-    list_key="asyncInvokeSummaries",
-    list_parameters=MappingProxyType(
-        {"maxResults": 1000, "sortBy": "SubmissionTime", "sortOrder": "Ascending"}
-    ),
-    since_parameter="submitTimeAfter",
-    get_operation="GetAsyncInvoke",
-    get_parameter="invocationArn",
-    resource="async-invoke",
-    open_statuses=("InProgress",),
-    outcomes=MappingProxyType({"Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}),
-    # GetAsyncInvoke declares no ResourceNotFoundException. An unknown ARN is a validation error there, and so
-    # is anything else that is wrong with a request.
-    gone_codes=frozenset({"ResourceNotFoundException", "ValidationException"}),
-    gone_words="not found",
-    arn=("invocationArn",),
-    model_id=("modelArn",),
-    message=("failureMessage",),
-    output_uri=("outputDataConfig", "s3OutputDataConfig", "s3Uri"),
-)
-
-MODEL_INVOCATION_JOB = Kind(
-    name="model_invocation_job",
-    service="bedrock",
-    list_operation="ListModelInvocationJobs",
-    list_key="invocationJobSummaries",
-    list_parameters=MappingProxyType(
-        {"maxResults": 1000, "sortBy": "CreationTime", "sortOrder": "Ascending"}
-    ),
-    since_parameter="submitTimeAfter",
-    get_operation="GetModelInvocationJob",
-    get_parameter="jobIdentifier",
-    resource="model-invocation-job",
-    open_statuses=("Submitted", "Validating", "Scheduled", "InProgress", "Stopping"),
-    outcomes=MappingProxyType(
-        {
-            "Completed": Outcome.SUCCEEDED,
-            "PartiallyCompleted": Outcome.PARTIAL,
-            "Failed": Outcome.FAILED,
-            "Stopped": Outcome.STOPPED,
-            "Expired": Outcome.EXPIRED,
-        }
-    ),
-    gone_codes=frozenset({"ResourceNotFoundException"}),
-    arn=("jobArn",),
-    name_path=("jobName",),
-    model_id=("modelId",),
-    message=("message",),
-    input_uri=("inputDataConfig", "s3InputDataConfig", "s3Uri"),
-    output_uri=("outputDataConfig", "s3OutputDataConfig", "s3Uri"),
-    records=(
-        ("totalRecordCount",),
-        ("processedRecordCount",),
-        ("successRecordCount",),
-        ("errorRecordCount",),
-    ),
-)
-
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {kind.name: kind for kind in (ASYNC_INVOKE, MODEL_INVOCATION_JOB)}
-)
-"""Every kind this program knows, by name."""
-
-
-def kinds(*, outcome_by_records: bool) -> Mapping[str, Kind]:
-    """Every kind, with the outcome of its jobs decided as configured."""
-    return {name: replace(kind, outcome_by_records=outcome_by_records) for name, kind in KINDS.items()}
-
-
-def is_job_id(text: str) -> bool:
-    """Whether a text has the form of a job's id, which is the end of its ARN."""
-    return _ID.fullmatch(text) is not None
-
-
-def kind_of(arn: str) -> tuple[Kind, str, str]:
-    """The kind, region and account that a job's ARN names.
-
-    Raises:
-        ItemError: It is no ARN of a known kind of job.
-    """
-    match = _ARN.fullmatch(arn)
-    kind = next((kind for kind in KINDS.values() if match and kind.resource == match["resource"]), None)
-    if match is None or kind is None:
-        known = ", ".join(f"…:{kind.resource}/…" for kind in KINDS.values())
-        raise ItemError(f"{arn} is not the ARN of a job; known are {known}", reason="arn")
-    return kind, match["region"], match["account"]
