@@ -1,4 +1,4 @@
-"""Reads the configuration with the sinks and kinds that exist."""
+"""Reads the configuration with the sinks that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sqlalchemy.engine import make_url
 
 from poller.app.overlaps import Overlap, overlaps
 from poller.errors import ConfigError
-from poller.kinds import KINDS
 from poller.redaction import register_secret, secret_parts
 from poller.settings.certificates import not_after
 from poller.settings.loading import load
@@ -97,14 +96,9 @@ class Unverified:
         )
 
 
-def statuses() -> dict[str, frozenset[str]]:
-    """The statuses of every kind, by its name."""
-    return {name: kind.statuses for name, kind in KINDS.items()}
-
-
 def settings_model() -> type[Settings]:
     """The concrete model, with every sink's settings."""
-    return configuration(registry.settings_types(), statuses())
+    return configuration(registry.settings_types())
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -127,7 +121,7 @@ def load_with_warnings(
     broken = registry.problems()
     try:
         with watch_exposed() as exposed:
-            settings = load(path, sink_types=registry.settings_types(), kinds=statuses(), environ=environ)
+            settings = load(path, sink_types=registry.settings_types(), environ=environ)
     except ConfigError as error:
         raise ConfigError([*error.problems, *broken]) from None
     if broken:

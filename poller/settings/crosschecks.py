@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from poller.kinds import KINDS
 from poller.model import Outcome
 from poller.settings.error_messages import choose
 from poller.settings.types import AUTO, is_account, is_glob, looks_like_region
@@ -30,14 +31,12 @@ class Parts:
         routes: The valid ones, by their index.
         sink_names: Of all sinks, valid or not; `None` if they are not known.
         target_names: Of all targets, likewise.
-        kinds: The statuses of each job kind.
     """
 
     targets: Mapping[int, TargetSettings]
     routes: Mapping[int, RouteSettings]
     sink_names: Collection[str] | None
     target_names: Collection[str] | None
-    kinds: Mapping[str, Collection[str]]
 
 
 def check(parts: Parts) -> Iterator[tuple[Location, str]]:
@@ -87,14 +86,14 @@ def _route(at: Location, route: RouteSettings, parts: Parts) -> Iterator[tuple[L
     kinds = conditions.get("kind", ("*",))
     statuses = {
         status
-        for kind, known in parts.kinds.items()
-        if any(fnmatchcase(kind, pattern) for pattern in kinds)
-        for status in known
+        for name, kind in KINDS.items()
+        if any(fnmatchcase(name, pattern) for pattern in kinds)
+        for status in kind.statuses
     }
     # A kind that does not exist is reported by itself.
-    statuses = statuses or {status for known in parts.kinds.values() for status in known}
+    statuses = statuses or {status for kind in KINDS.values() for status in kind.statuses}
     closed: dict[str, tuple[Collection[str], str]] = {
-        "kind": (parts.kinds, "job kind"),
+        "kind": (KINDS, "job kind"),
         "outcome": (["", *Outcome], "outcome"),
     }
     if parts.target_names is not None:

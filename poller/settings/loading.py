@@ -35,7 +35,6 @@ def load(
     path: Path | None,
     *,
     sink_types: Mapping[str, type[SinkSettings]],
-    kinds: Mapping[str, frozenset[str]],
     environ: Mapping[str, str],
 ) -> Settings:
     """Read the configuration from a file, if there is one, and the environment, which goes before it.
@@ -43,14 +42,13 @@ def load(
     Args:
         path: The YAML file; `None` for defaults and the environment alone.
         sink_types: Settings class by the sink's `type`.
-        kinds: The statuses of each job kind, by its name.
         environ: The environment; variables that begin with `BEDROCK_POLLER_` are settings.
 
     Raises:
         ConfigError: Something is wrong; its `problems` are all there are, in the order of the file.
     """
     document = read_document(path) if path is not None else Document({}, Places())
-    settings = _settings(document, sink_types, kinds, environ) if document.readable else None
+    settings = _settings(document, sink_types, environ) if document.readable else None
     if settings is None or document.problems:
         raise ConfigError(sorted(document.problems, key=_order))
     return settings
@@ -64,10 +62,9 @@ def _order(problem: Problem) -> tuple[bool, int, str]:
 def _settings(
     document: Document,
     sink_types: Mapping[str, type[SinkSettings]],
-    kinds: Mapping[str, frozenset[str]],
     environ: Mapping[str, str],
 ) -> Settings | None:
-    model = configuration(_used(document.data.get("sinks"), sink_types, environ), kinds)
+    model = configuration(_used(document.data.get("sinks"), sink_types, environ))
     overlay(document, model, environ)
     # A section whose lines are all commented out is an empty one.
     data = {key: value for key, value in document.data.items() if value is not None}
@@ -82,13 +79,13 @@ def _settings(
     settings, invalid = _validated(model, data)
     if invalid is not None:
         # With every type of sink, a problem has the same words whichever of them are in use.
-        model = configuration(sink_types, kinds)
+        model = configuration(sink_types)
         settings, invalid = _validated(model, data)
     if invalid is not None:
         reference = Reference(json_schema(model))
         document.problems.extend(explain(invalid, data, document.places, reference))
         wrong = {locate(detail["loc"], data)[:2] for detail in root_causes(invalid, data)}
-    for location, what in check(_parts(data, wrong, model, kinds)):
+    for location, what in check(_parts(data, wrong, model)):
         document.problems.append(document.places.problem(locate(location, data), what))
     return settings
 
@@ -117,12 +114,7 @@ def _validated(
         return None, error
 
 
-def _parts(
-    data: Mapping[str, Any],
-    wrong: Collection[Location],
-    model: type[Settings],
-    kinds: Mapping[str, frozenset[str]],
-) -> Parts:
+def _parts(data: Mapping[str, Any], wrong: Collection[Location], model: type[Settings]) -> Parts:
     """Take the entries without problems of their own, and the names of all entries."""
     valid: dict[str, dict[int, Any]] = {}
     for section in ("targets", "routes"):
@@ -140,7 +132,6 @@ def _parts(
         routes=valid["routes"],
         sink_names=list(sinks) if isinstance(sinks, dict) else None,
         target_names=_names(data.get("targets", model.model_fields["targets"].default)),
-        kinds=kinds,
     )
 
 

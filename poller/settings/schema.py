@@ -1,8 +1,8 @@
 """Everything that can be set: one class per section, and the model that holds them.
 
-The attribute docstrings are the reference documentation, and the JSON Schema is generated from here. Which
-sinks and job kinds exist is decided by the layers around this one, so `configuration` takes them as
-arguments and builds the concrete model. What concerns several sections at once is in `crosschecks`.
+The attribute docstrings are the reference documentation, and the JSON Schema is generated from here. The
+layer above this one decides which sinks exist, so `configuration` takes them as an argument and builds the
+concrete model. What concerns several sections at once is in `crosschecks`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from poller.durations import format_duration
+from poller.kinds import DEFAULT_KINDS
 from poller.rules import FIELDS, Threshold
 from poller.settings.durations import Duration
 from poller.settings.secrets import SecretFile, read_secret_file
@@ -27,6 +28,7 @@ from poller.settings.types import (
     Comparison,
     ExternalId,
     ExternalIdFile,
+    KindName,
     Level,
     Name,
     Patterns,
@@ -127,8 +129,9 @@ class TargetSettings(Section):
     regions: Regions = ()
     """AWS regions to watch. Default: the SDK's current region. `auto` means all regions of the partition
     that the SDK lists for Bedrock."""
-    kinds: tuple[str, ...] = Field(default=(), min_length=1)
-    """Job kinds to watch. Default: all."""
+    kinds: tuple[KindName, ...] = Field(default=DEFAULT_KINDS, min_length=1)
+    """Job kinds to watch. Default: `async_invoke` and `model_invocation_job`. Other kinds need more
+    permissions."""
     role_arn: RoleArn | None = None
     """Role to assume. Default: the SDK's credentials."""
     organization: OrganizationSettings | None = None
@@ -304,8 +307,10 @@ class Settings(Section):
     """How often Bedrock is asked."""
     aws: AwsSettings = Field(default_factory=AwsSettings)
     """How the AWS APIs are called."""
-    targets: tuple[TargetSettings, ...] = Field(default=(), min_length=1)
-    """What to watch. Default: all job kinds in the SDK's current account and region."""
+    targets: tuple[TargetSettings, ...] = Field(
+        default=({"name": "default"},), validate_default=True, min_length=1
+    )
+    """What to watch. Default: one target with default settings, in the SDK's current account and region."""
     store: StoreSettings = Field(default_factory=StoreSettings)
     """Where state is kept."""
     sinks: Mapping[str, SinkSettings] = Field(default={}, min_length=1)
@@ -324,14 +329,11 @@ class Settings(Section):
     """How the program ends."""
 
 
-def configuration(
-    sink_types: Mapping[str, type[SinkSettings]], kinds: Mapping[str, frozenset[str]]
-) -> type[Settings]:
-    """Build the concrete model for the sinks and job kinds that exist.
+def configuration(sink_types: Mapping[str, type[SinkSettings]]) -> type[Settings]:
+    """Build the concrete model for the sinks that exist.
 
     Args:
         sink_types: Settings class by the sink's `type`.
-        kinds: The statuses of each job kind, by its name.
 
     Raises:
         TypeError: A settings class does not declare `type: Literal[…]` with its own name.
@@ -342,24 +344,17 @@ def configuration(
     sink: Any = reduce(or_, sink_types.values())
     if len(sink_types) > 1:
         sink = Annotated[sink, Field(discriminator="type")]
-    kind: Any = Literal[*sorted(kinds)]
-    target: Any = create_model(
-        "TargetSettings",
-        __base__=TargetSettings,
-        __doc__=TargetSettings.__doc__,
-        kinds=_narrowed(TargetSettings, "kinds", tuple[kind, ...], tuple(sorted(kinds))),
-    )
     return create_model(
         "Settings",
         __base__=Settings,
         __doc__=Settings.__doc__,
-        targets=_narrowed(Settings, "targets", tuple[target, ...], ({"name": "default"},)),
-        sinks=_narrowed(Settings, "sinks", dict[Name, sink], {"log": {"type": "log"}}),
+        sinks=(
+            dict[Name, sink],
+            Field(
+                default={"log": {"type": "log"}},
+                validate_default=True,
+                min_length=1,
+                description=Settings.model_fields["sinks"].description,
+            ),
+        ),
     )
-
-
-def _narrowed(owner: type[Section], name: str, annotation: Any, default: Any) -> Any:
-    """One field of `owner`, not to be empty, with a narrower type and a default."""
-    description = owner.model_fields[name].description
-    field = Field(default=default, validate_default=True, min_length=1, description=description)
-    return (annotation, field)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
+from poller.kinds import KINDS
 from poller.rules import Threshold
 from poller.settings.secrets import SecretFile, read_secret_file
 
@@ -197,6 +198,11 @@ ExternalIdFile = Annotated[SecretFile, AfterValidator(_external_id_file)]
 
 Listen = Annotated[str, AfterValidator(_listen), _described(_LISTEN)]
 """Host and port, an IPv6 address in brackets."""
+
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[*sorted(KINDS)]
 
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 """The severity of a log line, in small letters or capitals."""

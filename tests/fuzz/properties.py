@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from poller.app.configuration import settings_model, statuses
+from poller.app.configuration import settings_model
 from poller.aws.wire import VerbatimParserFactory
 from poller.delivery import attempt
 from poller.diff import diff
@@ -97,7 +97,7 @@ _ids = st.sampled_from(["abcdefghwxyz", "000000000000", "ABCDEFGHWXYZ", "short",
 
 def _item(kind: str, identifier: str, fields: dict[str, Any]) -> dict[str, Any]:
     declared = KINDS[kind]
-    arn = f"arn:aws:bedrock:us-east-1:123456789012:{declared.resource}/{identifier}"
+    arn = declared.make_arn(identifier, account="123456789012", region="us-east-1")
     return {declared.arn[0]: arn, **fields}
 
 
@@ -141,7 +141,7 @@ def configuration_is_read(content: bytes) -> None:
     path = _write(content)
     try:
         with suppress(ConfigError):
-            load(path, sink_types=registry.settings_types(), kinds=statuses(), environ={"HOME": "/"})
+            load(path, sink_types=registry.settings_types(), environ={"HOME": "/"})
     finally:
         path.unlink()
 

@@ -1,4 +1,4 @@
-"""Sinks and kinds to configure in tests, and short ways to load."""
+"""Sinks to configure in tests, and short ways to load."""
 
 from __future__ import annotations
 
@@ -48,15 +48,11 @@ class Hook(SinkSettings):
 
 
 SINKS: Mapping[str, type[SinkSettings]] = {"log": Log, "webhook": Hook}
-KINDS = {
-    "async_invoke": frozenset({"InProgress", "Completed", "Failed"}),
-    "model_invocation_job": frozenset({"Submitted", "Completed", "Failed", "Expired"}),
-}
 
 
 def load_file(path: Path | None, **environ: str) -> Settings:
-    """Load a file with the test's sinks and kinds; the environment is a home and what is given."""
-    return load(path, sink_types=SINKS, kinds=KINDS, environ={"HOME": "/home/poller", **environ})
+    """Load a file with the test's sinks; the environment is a home and what is given."""
+    return load(path, sink_types=SINKS, environ={"HOME": "/home/poller", **environ})
 
 
 def load_text(directory: Path, text: str, **environ: str) -> Settings:

@@ -15,7 +15,6 @@ from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core import core_schema
 
 from poller.errors import ConfigError
-from poller.kinds import KINDS
 from poller.settings.json_schema import Reference, json_schema
 from poller.settings.loading import load
 from poller.settings.schema import Settings, configuration
@@ -46,16 +45,16 @@ class Strange(SinkSettings):
 
 @pytest.fixture(scope="module")
 def real() -> type[Settings]:
-    """The model of the sinks and kinds that exist."""
+    """The model of the sinks that exist."""
     from poller.sinks.registry import BUILT_IN, settings_types
 
     sinks = {name: settings for name, settings in settings_types().items() if name in BUILT_IN}
-    return configuration(sinks, {name: kind.statuses for name, kind in KINDS.items()})
+    return configuration(sinks)
 
 
 def test_the_schema_is_valid_and_refuses_what_loading_refuses() -> None:
     """Draft 2020-12, durations as texts, unknown keys refused, secrets write-only."""
-    schema = json_schema(configuration(samples.SINKS, samples.KINDS))
+    schema = json_schema(configuration(samples.SINKS))
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     assert validator.is_valid({"poll": {"interval": "30s"}, "sinks": {"a": {"type": "log"}}})
@@ -83,7 +82,7 @@ def test_every_setting_is_described(real: type[Settings]) -> None:
 
 def test_a_sink_that_json_schema_cannot_describe_does_no_harm() -> None:
     """A third party's types are accepted as anything."""
-    schema = json_schema(configuration({**samples.SINKS, "strange": Strange}, samples.KINDS))
+    schema = json_schema(configuration({**samples.SINKS, "strange": Strange}))
     Draft202012Validator.check_schema(schema)
     assert Draft202012Validator(schema).is_valid({"sinks": {"a": {"type": "strange", "odd": 1}}})
 
@@ -93,9 +92,7 @@ def test_the_words_of_others_are_used_where_we_have_none(tmp_path: Path) -> None
     path = tmp_path / "config.yaml"
     path.write_text("sinks: {a: {type: strange, network: x, odd: 1}}")
     with pytest.raises(ConfigError) as caught:
-        load(
-            path, sink_types={**samples.SINKS, "strange": Strange}, kinds=samples.KINDS, environ={"HOME": "/"}
-        )
+        load(path, sink_types={**samples.SINKS, "strange": Strange}, environ={"HOME": "/"})
     found = {problem.where: problem.what for problem in caught.value.problems}
     assert found == {
         "sinks.a.network": "is not a valid IPv4 network",
@@ -105,7 +102,7 @@ def test_the_words_of_others_are_used_where_we_have_none(tmp_path: Path) -> None
 
 def test_secrets_are_found_wherever_they_stand() -> None:
     """By what the schema says of a place, and by the names of keys that it does not know."""
-    reference = Reference(json_schema(configuration({**samples.SINKS, "strange": Strange}, samples.KINDS)))
+    reference = Reference(json_schema(configuration({**samples.SINKS, "strange": Strange})))
     data = {
         "sinks": {
             "a": {"type": "strange", "nested": {"x": ["one", None]}, "anything": {"password": "two"}},
@@ -129,8 +126,7 @@ def test_the_examples_are_accepted(name: str) -> None:
     from poller.sinks.registry import settings_types
 
     path = CONFIG / name
-    kinds = {kind: declared.statuses for kind, declared in KINDS.items()}
-    settings = load(path, sink_types=settings_types(), kinds=kinds, environ={"HOME": "/home/poller"})
+    settings = load(path, sink_types=settings_types(), environ={"HOME": "/home/poller"})
     assert "ops" in settings.sinks
     schema = json.loads((CONFIG / "schema.json").read_text())
     assert list(Draft202012Validator(schema).iter_errors(yaml.safe_load(path.read_text()))) == []
@@ -144,13 +140,11 @@ def test_the_annotated_example_explains_every_setting(real: type[Settings]) -> N
         for key in definition.get("properties", {}):
             assert re.search(rf"\b{key}\b", text), f"{name}.{key}"
     default = real.model_validate({})
-    kinds = {kind: declared.statuses for kind, declared in KINDS.items()}
     from poller.sinks.registry import settings_types
 
     shown = load(
         CONFIG / "bedrock-poller.example.yaml",
         sink_types=settings_types(),
-        kinds=kinds,
         environ={"HOME": "/"},
     )
     for section in ("poll", "aws", "web", "log", "shutdown"):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from poller.rules import FIELDS
 from poller.settings.schema import MatchSettings, Settings, TargetSettings, configuration
 from poller.settings.sinks import RetrySettings, SinkSettings
-from tests.settings.samples import KINDS, SINKS, Log, load_file, load_text
+from tests.settings.samples import SINKS, Log, load_file, load_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,12 +162,12 @@ def test_a_sinks_class_must_declare_its_type() -> None:
         type: Literal["dove"]
 
     with pytest.raises(TypeError, match=r'Pigeon must declare: type: Literal\["pigeon"\]'):
-        configuration({"log": Log, "pigeon": Pigeon}, KINDS)
+        configuration({"log": Log, "pigeon": Pigeon})
 
 
 def test_one_type_of_sink_is_enough() -> None:
     """There need not be a choice."""
-    model = configuration({"log": Log}, KINDS)
+    model = configuration({"log": Log})
     assert model.model_validate({}).sinks == {"log": Log(type="log")}
 
 
@@ -184,4 +184,4 @@ def test_reading_does_not_touch_the_process_environment() -> None:
 
 def test_the_concrete_model_is_still_a_settings() -> None:
     """Whoever takes `Settings` takes what `configuration` builds."""
-    assert issubclass(configuration(SINKS, KINDS), Settings)
+    assert issubclass(configuration(SINKS), Settings)
