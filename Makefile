@@ -157,7 +157,7 @@ prometheus-e2e: $(VENV)/.dev ## daemons, a real Prometheus and faults: does each
 	@$(BIN)/python -m tests.verify.prometheus_e2e
 
 .PHONY: docs
-docs: $(VENV)/.dev ## write what is generated of the docs: settings, sinks, config/schema.json and the chart's copy
+docs: $(VENV)/.dev ## write what is generated: tables of docs/, config/, the chart's copy, the role's template
 	@$(BIN)/python -m tests.docs.generate
 	@$(BIN)/bedrock-poller schema > config/schema.json
 	@$(BIN)/python -m tests.deploy.chart

@@ -75,6 +75,7 @@ def _evaluate(node: Any, values: dict[str, Any], conditions: dict[str, Any]) -> 
         "Fn::Sub": lambda: re.sub(r"\$\{([^}]+)\}", lambda match: str(values[match[1]]), argument),
         "Fn::Equals": lambda: inner(argument[0]) == inner(argument[1]),
         "Fn::Not": lambda: not inner(argument[0]),
+        "Fn::Or": lambda: any(map(inner, argument)),
         "Fn::If": lambda: inner(argument[1 if inner(conditions[argument[0]]) else 2]),
     }
     if name in functions:

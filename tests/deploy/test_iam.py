@@ -81,7 +81,7 @@ def _allows(statements: Iterable[dict[str, Any]], action: str, resource: str, re
     )
 
 
-@pytest.mark.parametrize("kinds", [("async_invoke",), ("model_invocation_job",), tuple(sorted(KINDS))])
+@pytest.mark.parametrize("kinds", [*((name,) for name in sorted(KINDS)), tuple(sorted(KINDS))])
 @pytest.mark.parametrize("regions", [("us-east-1",), ("us-east-1", "eu-west-1"), ()])
 def test_the_template_allows_what_the_program_prints(
     kinds: tuple[str, ...], regions: tuple[str, ...], tmp_path: Any, capfd: pytest.CaptureFixture[str]
@@ -108,7 +108,7 @@ def test_the_template_allows_what_the_program_prints(
     for region, account, kind in product(
         ("us-east-1", "eu-west-1", "us-west-2"), (ACCOUNT, "333333333333"), KINDS.values()
     ):
-        job = f"arn:aws:bedrock:{region}:{account}:{kind.resource}/abcdefghwxyz"
+        job = kind.make_arn("abcdefghwxyz", account=account, region=region)
         for action, resource in ((kind.get_operation, job), (kind.list_operation, "*")):
             answer = _allows(printed, f"bedrock:{action}", resource, region)
             assert _allows(made, f"bedrock:{action}", resource, region) == answer

@@ -4,6 +4,7 @@
 
 docs/configuration.md arranges the settings and gives their defaults, which a test holds against the schema.
 The words come from one place, so that the page, the JSON Schema and the code cannot say different things.
+What follows from the declared kinds of job is written too; `tests.docs.kinds` knows it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from poller.app.configuration import settings_model
 from poller.settings.json_schema import json_schema
-from tests.docs import sinks
+from tests.docs import kinds, sinks
 from tests.docs.pages import ROOT
 
 if TYPE_CHECKING:
@@ -79,14 +80,12 @@ WRITTEN: dict[Path, Callable[[str], str]] = {
 
 
 def main() -> int:
-    """Write all of it anew."""
-    for path, write in WRITTEN.items():
-        before = path.read_text()
-        after = write(before)
+    """Write every generated part of the documentation."""
+    written = [(path, write(path.read_text())) for path, write in WRITTEN.items()]
+    for path, after in (*written, *kinds.generated()):
+        current = after == path.read_text()
         path.write_text(after)
-        sys.stdout.write(
-            f"{path.relative_to(ROOT)} {'was current' if after == before else 'is written anew'}\n"
-        )
+        sys.stdout.write(f"{path.relative_to(ROOT)} {'was current' if current else 'is written'}\n")
     return 0
 
 

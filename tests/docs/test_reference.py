@@ -15,6 +15,7 @@ from poller.metrics import ITEM_REASONS, POLL_REASONS, Metrics
 from poller.model import EventType
 from poller.sinks import registry
 from poller.web.api import SELECTABLE
+from tests.docs import kinds
 from tests.docs.generate import CONFIGURATION, EXAMPLE, SCHEMA, SINKS, WRITTEN, generated, settings
 from tests.docs.pages import ROOT, first_column, row
 
@@ -49,6 +50,10 @@ def test_a_sink_that_is_not_listed_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     page = WRITTEN[SINKS](SINKS.read_text())
     assert "\n| [`log2`](#log2) | Events as lines of JSON on standard output. | 100 |\n" in page
     assert "\n## log2\n" in page
+def test_what_follows_from_the_kinds_is_current() -> None:
+    """Each table, and the role's template, names the operations of every declared kind (`make docs`)."""
+    for path, expected in kinds.generated():
+        assert path.read_text() == expected, path
 
 
 @pytest.mark.parametrize(("key", "node"), sorted(dict(settings(SCHEMA)).items()))

