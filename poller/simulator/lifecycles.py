@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.simulator.seeding import Dice
 
 if TYPE_CHECKING:
@@ -158,14 +157,14 @@ def _batch_request(name: str | None, bucket: str, role: str) -> Members:
 
 
 LIFE_CYCLES: Mapping[str, LifeCycle] = {
-    ASYNC_INVOKE.name: LifeCycle(
+    "async_invoke": LifeCycle(
         models=tuple(_ASYNC_SECONDS),
         decide=_async_invocation,
         request=_async_request,
         touched=(0.6, 5, 40),
         whole_seconds=True,
     ),
-    MODEL_INVOCATION_JOB.name: LifeCycle(
+    "model_invocation_job": LifeCycle(
         models=(
             "amazon.nova-lite-v1:0",
             "amazon.titan-embed-text-v2:0",
