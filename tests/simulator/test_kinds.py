@@ -146,7 +146,7 @@ def test_a_stopped_job_can_be_stopped_once(kind: Kind, caller: Caller, clock: Cl
 
 @every_kind
 def test_every_body_conforms_to_the_model_in_every_status(kind: Kind, simulator: Simulator) -> None:
-    """Made-up jobs show known members only, and all required ones."""
+    """Made-up jobs show known members only, all required ones, and the same in the list as in the Get."""
     for status in sorted(kind.statuses):
         simulator.submit(kind.name, script=[(status, 0)])
     simulator.populate(history=20, kinds=[kind.name])
@@ -158,4 +158,4 @@ def test_every_body_conforms_to_the_model_in_every_status(kind: Kind, simulator:
         *before, _ = requests[kind.get_operation].segments
         got = call(simulator, "GET", "/".join((*before, quote(item[kind.arn[0]], safe=""))))[2]
         assert violations(kind.service, kind.get_operation, got) == []
-        assert {**got, **item} == got
+        assert [name for name in item.keys() & got.keys() if item[name] != got[name]] == []
