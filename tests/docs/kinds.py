@@ -35,8 +35,9 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield simulator, _filled(simulator, [_operations()])
     role = ROOT / "deploy" / "iam" / "member-role.yaml"
     allowed = f"AllowedValues: [all, {', '.join(KINDS)}]\n"
-    conditions = "".join(map(_condition, KINDS.values()))
-    yield role, _filled(role, [allowed, conditions, "".join(map(_statements, KINDS.values()))])
+    ordered = [KINDS[name] for name in sorted(KINDS)]
+    conditions, statements = "".join(map(_condition, ordered)), "".join(map(_statements, ordered))
+    yield role, _filled(role, [allowed, conditions, statements])
 
 
 def _filled(path: Path, parts: list[str]) -> str:

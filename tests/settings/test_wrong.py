@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poller.errors import ConfigError
+from poller.kinds import KINDS
 from tests.settings.samples import load_text, problems_in
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ WRONG = [
     ("targets: [{name: a, regions: [no]}]", 1, "targets[0].regions[0]", "'no' is not the name of an AWS"),
     ("targets: [{name: a, regions: [eu-west]}]", 1, "targets[0].regions[0]", "such as eu-west-1"),
     ("targets: [{name: a, regions: eu-west-1}]", 1, "targets[0].regions", "must be a list"),
-    ("targets: [{name: a, kinds: [batch]}]", 1, "targets[0].kinds[0]", "async_invoke or model_invocation"),
+    ("targets: [{name: a, kinds: [batch]}]", 1, "targets[0].kinds[0]", " or ".join(sorted(KINDS))),
     ("targets: [{name: a, kinds: []}]", 1, "targets[0].kinds", "must not be empty"),
     ("targets: [{name: a, role_arn: x}]", 1, "targets[0].role_arn", "arn:aws:iam::111111111111:role/"),
     ("targets: [{name: a, external_id: abc}]", 1, "targets[0].external_id", "set role_arn too"),
