@@ -50,6 +50,8 @@ def test_a_sink_that_is_not_listed_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     page = WRITTEN[SINKS](SINKS.read_text())
     assert "\n| [`log2`](#log2) | Events as lines of JSON on standard output. | 100 |\n" in page
     assert "\n## log2\n" in page
+
+
 def test_what_follows_from_the_kinds_is_current() -> None:
     """Each table, and the role's template, names the operations of every declared kind (`make docs`)."""
     for path, expected in kinds.generated():
