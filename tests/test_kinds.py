@@ -178,10 +178,10 @@ def test_the_declared_statuses_are_the_model_s_own(kind: Kind) -> None:
 def test_the_codes_for_gone_are_errors_of_the_get_operation(kind: Kind) -> None:
     """A job is believed gone only by an error that Get declares; NotFound wherever it declares that."""
     declared = {shape.name for shape in Model(kind).get.error_shapes}
-    assert kind.gone_codes & declared
+    assert kind.gone.keys() & declared
     if "ResourceNotFoundException" in declared:
-        assert kind.gone_codes == {"ResourceNotFoundException"}
-    assert not kind.gone_codes & {"AccessDeniedException", "ThrottlingException", "InternalServerException"}
+        assert kind.gone.keys() == {"ResourceNotFoundException"}
+    assert not kind.gone.keys() & {"AccessDeniedException", "ThrottlingException", "InternalServerException"}
 
 
 @every_kind
@@ -189,7 +189,8 @@ def test_a_validation_error_alone_says_nothing_about_a_job(kind: Kind) -> None:
     """Only one that speaks of something not found does, where Get has no error for that (fault 75)."""
     assert not kind.is_gone("ValidationException", "1 validation error detected: a header is malformed")
     assert not kind.is_gone("InternalServerException", "not found")
-    assert kind.is_gone("ResourceNotFoundException", "The provided job was not found.")
+    for words in ("The provided job was not found.", "No such job."):
+        assert kind.is_gone("ResourceNotFoundException", words)
 
 
 @every_kind

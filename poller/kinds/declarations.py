@@ -41,8 +41,7 @@ ASYNC_INVOKE = Kind(
     outcomes=MappingProxyType({"Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}),
     # GetAsyncInvoke declares no ResourceNotFoundException. It answers a validation error for an unknown ARN,
     # as it does for everything else that is wrong with a request.
-    gone_codes=frozenset({"ResourceNotFoundException", "ValidationException"}),
-    gone_words="not found",
+    gone=MappingProxyType({"ResourceNotFoundException": "", "ValidationException": "not found"}),
     arn=("invocationArn",),
     model_id=("modelArn",),
     message=("failureMessage",),
@@ -79,7 +78,7 @@ MODEL_INVOCATION_JOB = Kind(
             "Expired": Outcome.EXPIRED,
         }
     ),
-    gone_codes=frozenset({"ResourceNotFoundException"}),
+    gone=MappingProxyType({"ResourceNotFoundException": ""}),
     arn=("jobArn",),
     name_path=("jobName",),
     model_id=("modelId",),

@@ -66,11 +66,10 @@ class Kind:
         resource: The ARN's resource type.
         open_statuses: In life-cycle order.
         outcomes: The statuses that end a job, and what each means; `None` for an end without an outcome.
-        gone_codes: Error codes by which Get says that there is no such job.
+        gone: Error codes by which Get says that there is no such job, and what the message must then contain.
         arn: Where the ARN stands, in list items and Get responses alike; the other paths likewise.
         identifier: What follows the resource type in the ARN: the job's id, or model and id.
         stop_operation: The operation that stops a job, if there is one; its parameter is that of Get.
-        gone_words: What such an error's message must contain, where the code alone may mean something else.
         expires_at: Where the time stands at which the service gives a job up.
         records: Total, processed, succeeded and failed, for kinds that count.
         longest_run: How long a job can run at most.
@@ -95,14 +94,13 @@ class Kind:
     resource: str
     open_statuses: tuple[str, ...]
     outcomes: Mapping[str, Outcome | None]
-    gone_codes: frozenset[str]
+    gone: Mapping[str, str]
     arn: Path
     model_id: Path
     message: Path
     output_uri: Path
     identifier: str = "{id}"
     stop_operation: str | None = None
-    gone_words: str = ""
     name_path: Path | None = None
     input_uri: Path | None = None
     status: Path = ("status",)
@@ -173,7 +171,7 @@ class Kind:
 
     def is_gone(self, code: str, message: str) -> bool:
         """Whether an error of Get says that there is no such job."""
-        return code in self.gone_codes and self.gone_words in message.lower()
+        return code in self.gone and self.gone[code] in message.lower()
 
     def submission(self, item: Any) -> datetime | None:
         """Return when a list item's job was submitted."""

@@ -175,7 +175,7 @@ class Operations:
 
 def _not_found(kind: Kind, operation: Operation) -> ApiError:
     """Return the error for an unknown job, by whichever of the declared codes the operation has."""
-    (code,) = kind.gone_codes & operation.error_codes
+    (code,) = kind.gone.keys() & operation.error_codes
     return operation.error(code, f"The provided {kind.noun} was not found.")
 
 

@@ -107,7 +107,7 @@ def test_an_unknown_job_is_not_found(kind: Kind, api: Api, simulator: Simulator)
     with pytest.raises(AwsError) as caught:
         api(kind).get(arn)
     assert caught.value.reason is AwsReason.NOT_FOUND
-    assert caught.value.code in kind.gone_codes
+    assert caught.value.code in kind.gone
 
 
 FAILURES = [
