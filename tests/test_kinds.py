@@ -23,6 +23,7 @@ from poller.kinds import (
     MODEL_INVOCATION_JOB,
     Kind,
     by_records,
+    is_job_id,
     kind_of,
     kinds,
     parse_time,
@@ -211,6 +212,20 @@ def test_the_kinds_are_found_by_their_names() -> None:
     assert all(name == kind.name for name, kind in KINDS.items())
     for attribute in ("name", "resource", "list_operation"):
         assert len({getattr(kind, attribute) for kind in KINDS.values()}) == len(KINDS)
+
+
+def test_a_job_s_id_is_twelve_small_letters_and_digits() -> None:
+    """Which is how a command tells an id from the end of an ARN."""
+    assert is_job_id("abcdefgh0123")
+    assert not any(map(is_job_id, ("", "abcdefgh012", "ABCDEFGH0123", "abcdefgh0123\n")))
+
+
+def test_how_long_a_job_may_run_is_its_kind_s() -> None:
+    """After that, and a day without a change, a job in an unknown status counts as ended."""
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    item = {"jobArn": BATCH_ARN, "status": "Evicted", "submitTime": "2026-11-17T00:00:00Z"}
+    assert not MODEL_INVOCATION_JOB.observe(item, now).terminal
+    assert replace(MODEL_INVOCATION_JOB, longest_run=timedelta(days=1)).observe(item, now).terminal
 
 
 def test_a_new_kind_is_not_polled_by_default() -> None:
