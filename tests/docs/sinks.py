@@ -49,9 +49,7 @@ def page_of_settings(page: str, schema: dict[str, Any]) -> str:
             besides = f" besides {', '.join(others)}" if others else ""
             rows = "".join(f"| `sinks.*.{key}` | {default} | - |\n" for key, default in missing)
             table = f"| key | default | meaning |\n|---|---|---|\n{rows}"
-            page = page.replace(
-                "\n## routes\n", f"\nOf type `{name}`{besides}:\n\n{table}\n## routes\n", 1
-            )
+            page = page.replace("\n## routes\n", f"\nOf type `{name}`{besides}:\n\n{table}\n## routes\n", 1)
     return page
 
 
