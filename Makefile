@@ -81,15 +81,16 @@ test-long: $(VENV)/.dev ## run the tests that take longest: sweeps, a storm, the
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m long $(TEST_ARGS)
 
 .PHONY: check
-check: $(VENV)/.dev ## lint, types, import layers
+check: $(VENV)/.dev ## lint, types, import layers, spelling and wording
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.prose
 	@$(BIN)/hadolint Dockerfile
 
 .PHONY: audit
-audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licences
+audit: $(VENV)/.dev ## audit the locked dependencies, offline: pins, hashes, licenses
 	@$(BIN)/python tests/audit.py
 
 # In an environment of its own, because pip-audit brings a pip and other packages that nothing else needs.
@@ -168,7 +169,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix $(SOURCES)
 
 .PHONY: lock
-lock: ## resolve requirements/*.txt anew from pyproject.toml (needs uv)
+lock: ## resolve requirements/*.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		pyproject.toml -o requirements/runtime.txt
 	printf 'hatchling>=1.27\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

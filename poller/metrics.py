@@ -42,55 +42,57 @@ RETAINED = ("events", "deliveries", "dead_letters")
 
 
 class Metrics:
-    """The program's metrics; one instance for each process, handed to whoever counts something."""
+    """The program's metrics; one instance for each process, passed to all code that counts."""
 
     def __init__(self) -> None:
         # They would double the series; Prometheus takes them for gauges of their own.
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
         self.registry = CollectorRegistry()
-        self.build = Info(f"{_PREFIX}_build", "The running program.", registry=self.registry)
+        self.build = Info(f"{_PREFIX}_build", "The running version; always 1.", registry=self.registry)
         self.build.info({"version": __version__})
 
-        self.targets = self._gauge("targets", "Targets configured: accounts, regions and kinds.")
+        self.targets = self._gauge("targets", "Targets polled: region and kind.")
         self.unavailable = self._gauge(
             "targets_unavailable", "Targets of `regions: auto` that their account cannot use."
         )
         self.target_collisions = self._gauge(
             "target_collisions",
-            "Targets that the configuration names more than once, and that are polled once.",
+            "Targets that several configured names share; each is polled once.",
         )
         self.account_mismatches = self._counter(
-            "account_mismatches", "Polls that were shown jobs of another account than the target's.", *_TARGET
+            "account_mismatches", "Polls that listed jobs of another account than the target's.", *_TARGET
         )
         self.accounts = self._gauge("organization_accounts", "Accounts found in an organization.", "target")
         self.discovery_failures = self._counter(
-            "organization_failures", "Looks at an organization that failed.", "target"
+            "organization_failures", "Failed listings of an organization.", "target"
         )
-        self.polls = self._counter("polls", "Polls finished, failed ones included.", *_TARGET)
+        self.polls = self._counter("polls", "Finished polls, failed ones included.", *_TARGET)
         self.poll_failures = self._counter(
             "poll_failures", "Polls that failed or ended early.", *_TARGET, "reason"
         )
         self.poll_duration = self._histogram(
-            "poll_duration_seconds", "Time of a poll.", _POLLS, "region", "kind"
+            "poll_duration_seconds", "Duration of polls.", _POLLS, "region", "kind"
         )
         self.poll_lateness = self._histogram(
-            "poll_lateness_seconds", "From when a poll was due to its beginning.", _POLLS
+            "poll_lateness_seconds", "Delay from when a poll was due to its start.", _POLLS
         )
         self.poll_interval = self._gauge(
             "poll_interval_seconds",
-            "Time between two polls, longer while idle, throttled or crowded.",
+            "Current interval; longer while idle, throttled or backlogged.",
             *_TARGET,
         )
         self.poll_last_success = self._gauge(
-            "poll_last_success_timestamp_seconds", "When a target was last seen whole.", *_TARGET
+            "poll_last_success_timestamp_seconds",
+            "Last complete poll of a target; 0 if none since the start.",
+            *_TARGET,
         )
         self.clock_skew = self._gauge(
-            "clock_skew_seconds", "The local clock minus that of AWS, as its last answer told it."
+            "clock_skew_seconds", "The local clock minus the `Date` of AWS's last listing."
         )
         self.carried = self._counter(
             "poll_jobs_carried", "Jobs left to the next poll because the budget of calls was spent."
         )
-        self.scans = self._counter("scans", "Listings begun, by whether they have a window.", "scan")
+        self.scans = self._counter("scans", "Listings started: `window` or `full`.", "scan")
         self.aws_requests = self._counter(
             "aws_api_requests", "Requests sent to AWS, retries included.", "service", "operation"
         )
@@ -103,72 +105,72 @@ class Metrics:
         )
         self.aws_throttles = self._counter("aws_api_throttles", "Requests that AWS throttled.", "service")
 
-        self.jobs = self._gauge("jobs", "Jobs known.", "account_id", "region", "kind", "status")
+        self.jobs = self._gauge(
+            "jobs", "Jobs in the snapshot, ended ones included.", "account_id", "region", "kind", "status"
+        )
         self.oldest_open_job = self._gauge(
             "oldest_open_job_submitted_timestamp_seconds",
-            "When the oldest open job was submitted.",
+            "Submission of the oldest open job.",
             "account_id",
             "region",
             "kind",
         )
         self.job_records = self._gauge(
-            "job_records", "Records of the open jobs.", "account_id", "region", "kind", "state"
+            "job_records", "Records of open batch jobs.", "account_id", "region", "kind", "state"
         )
-        self.quarantined = self._counter(
-            "items_quarantined", "Listed items that cannot be understood.", "reason"
-        )
+        self.quarantined = self._counter("items_quarantined", "Malformed items in listings.", "reason")
         self.get_failures = self._counter(
-            "job_get_failures", "Gets of single jobs that failed; each costs only its job.", "reason"
+            "job_get_failures", "Failed Gets of single jobs; each is retried.", "reason"
         )
         self.details_unavailable = self._counter(
-            "events_without_details", "Events of ended jobs whose Get failed; they carry what the list has."
+            "events_without_details", "Events of ended jobs whose Get failed."
         )
         self.unconfirmed = self._counter(
-            "jobs_unconfirmed", "Open jobs that no list shows any more, and whose Get does not say why."
+            "jobs_unconfirmed", "Missing open jobs whose Get did not tell whether they are gone."
         )
-        self.transitions = self._counter("transitions", "Changes of status seen.", "kind", "status")
+        self.transitions = self._counter(
+            "transitions", "Changes of status, by the new status.", "kind", "status"
+        )
         self.detection_delay = self._histogram(
-            "detection_delay_seconds", "From a change, by the service's word, to our seeing it.", _DELAYS
+            "detection_delay_seconds",
+            "Delay from a change, by the service's time, to its detection.",
+            _DELAYS,
         )
-        self.events = self._counter("events", "Events recorded.", "type")
+        self.events = self._counter("events", "Recorded events.", "type")
         self.events_unrouted = self._counter("events_unrouted", "Events that no route matches.")
 
-        self.deliveries = self._counter("deliveries", "Events delivered.", "sink")
-        self.delivery_failures = self._counter("delivery_failures", "Attempts that failed.", "sink", "reason")
-        self.deliveries_dead = self._counter(
-            "deliveries_dead", "Deliveries given up as dead letters.", "sink"
-        )
+        self.deliveries = self._counter("deliveries", "Delivered events.", "sink")
+        self.delivery_failures = self._counter("delivery_failures", "Failed attempts.", "sink", "reason")
+        self.deliveries_dead = self._counter("deliveries_dead", "Deliveries given up.", "sink")
         self.delivery_duration = self._histogram(
-            "delivery_duration_seconds", "Time of one attempt.", _SENDS, "sink"
+            "delivery_duration_seconds", "Duration of attempts.", _SENDS, "sink"
         )
-        self.outbox = self._gauge("outbox_deliveries", "Deliveries not done.", "sink", "state")
+        self.outbox = self._gauge(
+            "outbox_deliveries", "Deliveries that are pending, dead or dropped.", "sink", "state"
+        )
         self.outbox_oldest = self._gauge(
             "outbox_oldest_pending_timestamp_seconds",
-            "When the oldest pending delivery was recorded; 0 if there is none.",
+            "When the oldest pending delivery was recorded; 0 if none.",
             "sink",
         )
         self.retention_removed = self._counter(
-            "retention_removed", "Rows removed because their retention had run out.", "what"
+            "retention_removed", "Rows removed after `store.retention`.", "what"
         )
         self.sink_parked = self._gauge("sink_parked", "1 while a sink is parked.", "sink")
         self.reload_successful = self._gauge(
-            "config_last_reload_successful", "1 if the configuration was last read without a problem."
+            "config_last_reload_successful", "1 if the last reading of the configuration succeeded."
         )
         self.store_lost = self._gauge(
-            "store_lost", "1 once the database file was deleted or replaced while it was open; restart then."
+            "store_lost", "1 once the open SQLite file was deleted or replaced; a restart is needed."
         )
         self.restart_needed = self._gauge(
-            "config_restart_needed", "Sections that a reload has changed and that count after a restart only."
+            "config_restart_needed", "Changed sections of the configuration that need a restart."
         )
-        self.leases_lost = self._counter(
-            "leases_lost", "Leases that went to somebody else in the middle of work."
-        )
-        self.web_refused = self._counter(
-            "web_auth_failures", "Requests to the web server that were not let in.", "reason"
-        )
+        self.leases_lost = self._counter("leases_lost", "Leases that another process took during work.")
+        self.web_refused = self._counter("web_auth_failures", "Refused requests to the web server.", "reason")
         self.web_certificate = self._gauge(
             "web_certificate_not_after_timestamp_seconds",
-            "When the web server's certificate ends; 0 without TLS.",
+            "Expiry of the web server's certificate; 0 without TLS.",
         )
 
     def prepare(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
@@ -217,7 +219,7 @@ class Metrics:
     ) -> None:
         """Remove the series of what is not configured any more, so that no alert waits for it.
 
-        What is still owed to such a sink is shown again by whoever counts what is owed.
+        The next count of pending deliveries shows those of a removed sink again.
 
         Args:
             targets: Names, regions and kinds.

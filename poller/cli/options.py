@@ -65,5 +65,5 @@ JOB_HELP = "Its ARN, its id of 12 characters, or an end of its ARN that no other
 LARGEST_ID = 2**63 - 1
 """The largest id that a delivery can have."""
 
-OutputOption = Annotated[Output, typer.Option("--output", help="For people or for programs.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many rows at most.")]
+OutputOption = Annotated[Output, typer.Option("--output", help="A table for people, or JSON for programs.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="Maximum number of rows.")]

@@ -48,9 +48,7 @@ _app = typer.Typer(
     "Try it without AWS: `bedrock-poller demo`. Exit codes: 0 done, 1 failed, 2 wrong use or configuration. "
     "`--config`, `--log-level` and `--log-format` may stand before or after the command.",
 )
-_sinks = typer.Typer(
-    no_args_is_help=True, help="Look at the configured sinks, test them, resume a parked one."
-)
+_sinks = typer.Typer(no_args_is_help=True, help="List and test sinks; resume a parked one.")
 _app.add_typer(targets, name="targets")
 _app.add_typer(jobs, name="jobs")
 _app.add_typer(events, name="events")
@@ -69,7 +67,9 @@ def _options(
             "events on standard output.",
         ),
     ] = None,
-    log_level: Annotated[Level | None, typer.Option(help="How much is logged, on standard error.")] = None,
+    log_level: Annotated[
+        Level | None, typer.Option(help="Least severe level that is logged, on standard error.")
+    ] = None,
     log_format: Annotated[
         Form | None, typer.Option(help="Default: console on a terminal, JSON otherwise.")
     ] = None,
@@ -94,11 +94,9 @@ def run(context: typer.Context) -> None:
 def once(
     context: typer.Context,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be recorded; write and send nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be recorded, without writing or sending.")
     ] = False,
-    drain: Annotated[
-        bool, typer.Option("--drain/--no-drain", help="Deliver what is due, or leave it.")
-    ] = True,
+    drain: Annotated[bool, typer.Option("--drain/--no-drain", help="Whether to deliver what is due.")] = True,
 ) -> None:
     """Poll every target once, deliver what is due, and exit.
 
@@ -115,11 +113,11 @@ def demo(
     context: typer.Context,
     duration: Annotated[
         timedelta,
-        typer.Option("--for", parser=duration_, metavar="DURATION", help="How long; `0s` until Ctrl-C."),
+        typer.Option("--for", parser=duration_, metavar="DURATION", help="Duration; `0s` runs until Ctrl-C."),
     ] = timedelta(seconds=60),
     jobs: Annotated[int, typer.Option(min=1, max=100_000, help="Jobs to submit, of both kinds.")] = 50,
-    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster than real jobs.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Decides what the jobs do.")] = 1,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="Speed relative to real jobs.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of the jobs' behavior.")] = 1,
 ) -> None:
     """See it work, without AWS.
 
@@ -139,10 +137,10 @@ def simulate(
     ] = 9478,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     jobs: Annotated[int, typer.Option(min=0, help="Jobs submitted in the first seconds.")] = 10,
-    history: Annotated[int, typer.Option(min=0, help="Jobs that had ended before.")] = 40,
-    rate: Annotated[float, typer.Option(min=0, help="New jobs a minute after that.")] = 20.0,
-    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="How much faster than real jobs.")] = 10.0,
-    seed: Annotated[int, typer.Option(help="Decides what the jobs do.")] = 1,
+    history: Annotated[int, typer.Option(min=0, help="Jobs that ended before the start.")] = 40,
+    rate: Annotated[float, typer.Option(min=0, help="New jobs per minute after that.")] = 20.0,
+    speed: Annotated[float, typer.Option(min=0.1, max=10_000, help="Speed relative to real jobs.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Seed of the jobs' behavior.")] = 1,
 ) -> None:
     """Run a simulated Bedrock for any AWS SDK to talk to.
 
@@ -193,15 +191,15 @@ def iam_policy(
     context: typer.Context,
     member: Annotated[
         bool,
-        typer.Option("--member", help="The policy of the roles to be assumed, not of the daemon itself."),
+        typer.Option("--member", help="The policy of the assumed roles instead of the daemon's."),
     ] = False,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="The trust policy of those roles; needs `--principal`."),
+        typer.Option("--trust", help="The trust policy of the assumed roles; needs `--principal`."),
     ] = False,
     organization: Annotated[
         bool,
-        typer.Option("--organization", help="That of the roles that list an organization's accounts."),
+        typer.Option("--organization", help="The policy of the roles that list accounts of an organization."),
     ] = False,
     principal: Annotated[
         str | None,
@@ -235,8 +233,8 @@ def iam_policy(
     """Print the least IAM policy that the configuration needs.
 
     Read-only for Bedrock. Targets with a role need three documents: the daemon's own policy, which lets it
-    assume the roles; with `--member` the policy of the roles; and with `--trust` who may assume them. What
-    does not fit into JSON is a note on standard error.
+    assume the roles; with `--member` the policy of the roles; and with `--trust` their trust policy. Notes
+    go to standard error.
     """
     from poller.cli.config import PolicyOptions, print_policy
 
@@ -268,13 +266,14 @@ def migrate_store(
         typer.Option("--from", metavar="URL", help="The store to copy: `sqlite:////var/lib/…/poller.db`."),
     ],
     target: Annotated[
-        str, typer.Option("--to", metavar="URL", help="An empty one: `postgresql://user@host/database`.")
+        str, typer.Option("--to", metavar="URL", help="The empty store: `postgresql://user@host/database`.")
     ],
     source_password: Annotated[
-        Path | None, typer.Option("--from-password-file", help="A file with the password for the one.")
+        Path | None,
+        typer.Option("--from-password-file", help="A file with the password of the store to copy."),
     ] = None,
     target_password: Annotated[
-        Path | None, typer.Option("--to-password-file", help="A file with the password for the other.")
+        Path | None, typer.Option("--to-password-file", help="A file with the password of the empty store.")
     ] = None,
 ) -> None:
     """Copy a store into another one: from SQLite to PostgreSQL, or back.
@@ -302,7 +301,7 @@ def watch(
     every: Annotated[
         timedelta,
         typer.Option(
-            "--every", parser=duration_, metavar="DURATION", show_default="5s", help="Time between two looks."
+            "--every", parser=duration_, metavar="DURATION", show_default="5s", help="Time between two Gets."
         ),
     ] = timedelta(seconds=5),
 ) -> None:

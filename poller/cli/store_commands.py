@@ -18,9 +18,9 @@ from poller.cli.options import (
     moment,
 )
 
-targets = typer.Typer(no_args_is_help=True, help="Look at what is polled, and when it was last seen whole.")
-jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of the snapshot.")
-events = typer.Typer(no_args_is_help=True, help="Look at what happened.")
+targets = typer.Typer(no_args_is_help=True, help="List targets and their last complete polls.")
+jobs = typer.Typer(no_args_is_help=True, help="List and show jobs.")
+events = typer.Typer(no_args_is_help=True, help="List and show events.")
 
 
 @targets.command("list")
@@ -91,7 +91,7 @@ def events_show(context: typer.Context, key: Annotated[str, typer.Argument(help=
 
 deliveries = typer.Typer(
     no_args_is_help=True,
-    help="Look at what is owed, was delivered, or was given up; send it again, or give it up.",
+    help="List and show deliveries; replay or drop them.",
 )
 
 _Ids = Annotated[
@@ -99,7 +99,7 @@ _Ids = Annotated[
     typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="Only these deliveries."),
 ]
 _Dead = Annotated[bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 _Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
 _StateOption = Annotated[State | None, typer.Option(help="Only this state.")]
 _Job = Annotated[str | None, typer.Option(help=f"Only this job. {JOB_HELP}")]
