@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from structlog.testing import capture_logs
@@ -68,33 +68,33 @@ def test_any_failure_of_a_reload_keeps_the_old_configuration(
 def test_a_stop_overtakes_a_reload(parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
     """A reload that waits for something is given up, and the stop does not wait for it (fault 62)."""
     built = quiet(parts)
-    free = time.monotonic() + 6
-    monkeypatch.setattr(Built, "announce", _slow(Built.announce, until=lambda: free))
+    begun, free = threading.Event(), threading.Event()
+    announced_again: list[bool] = []
+    announce = Built.announce
+
+    def slowly(self: Parts, *, look: bool = True) -> None:
+        if not self._first:
+            begun.set()
+            free.wait(20)
+            announced_again.append(free.is_set())
+        announce(self, look=look)
+
+    monkeypatch.setattr(Built, "announce", slowly)
     settings = built.settings
     daemon = Daemon(built, signals=False, read=lambda: settings)
 
-    async def main() -> float:
+    async def main() -> None:
         task = asyncio.create_task(daemon.run())
         await asyncio.wait_for(daemon.started.wait(), 20)
         asking = asyncio.create_task(daemon.reload())
-        await asyncio.sleep(0.3)
-        began = time.monotonic()
+        assert await asyncio.to_thread(begun.wait, 20)
         daemon.stop()
         assert await task is False
-        took = time.monotonic() - began
+        assert announced_again == []
+        free.set()
         assert await asking == "the program is stopping"
-        return took
 
-    assert asyncio.run(main()) < 4
-
-
-def _slow(announce: Any, *, until: Callable[[], float]) -> Any:
-    def slowly(self: Parts, *, look: bool = True) -> None:
-        if not self._first:
-            time.sleep(max(0.0, until() - time.monotonic()))
-        announce(self, look=look)
-
-    return slowly
+    asyncio.run(main())
 
 
 def test_a_clock_that_jumps_before_the_first_poll_ends_nothing() -> None:

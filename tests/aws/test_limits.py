@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from hypothesis import given
@@ -70,25 +69,31 @@ def test_no_stretch_of_time_has_more_turns_than_the_rate_allows(rate: float, pau
 
 
 def test_a_wait_ends_when_the_turn_comes() -> None:
-    """Twenty a second, and the twenty-second call has waited for two turns."""
-    limited = RateLimit(20, threading.Event())
-    began = time.monotonic()
+    """Twenty a second: twenty calls do not wait, and each one after them waits for its turn."""
+    clock = Clock()
+    waits: list[float | None] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            clock.now += timeout or 0
+            return super().wait(0)
+
+    limited = RateLimit(20, Stop(), clock)
     for _ in range(22):
         limited.wait()
-    assert 0.08 <= time.monotonic() - began < 2
+    assert waits == pytest.approx([0.0] * 20 + [0.05] * 2)
 
 
 def test_a_stop_ends_every_wait() -> None:
-    """Callers that would wait for an hour are told at once, and so is everyone after."""
+    """Callers whose turn is an hour away are told of the stop, and so is every later caller."""
     stop = threading.Event()
     limited = RateLimit(1 / 3600, stop)
     limited.wait()
     threading.Timer(0.05, stop.set).start()
-    began = time.monotonic()
     for _ in range(2):
         with pytest.raises(StoppedError):
             limited.wait()
-    assert time.monotonic() - began < 5
 
 
 def test_threads_share_the_turns() -> None:

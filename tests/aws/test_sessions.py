@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -162,10 +161,8 @@ def test_a_stop_ends_the_wait_and_counts_as_nothing(
     sessions = make_sessions(requests_per_second=0.001, max_attempts=5)
     listing(sessions)
     threading.Timer(0.05, stop.set).start()
-    began = time.monotonic()
     with pytest.raises(StoppedError):
         listing(sessions)
-    assert time.monotonic() - began < 5
     assert simulator.requests.count() == requests(metrics) == 1
     assert failures(metrics, "StoppedError") == 0
     assert failures(metrics, "unknown") == 0
