@@ -11,7 +11,7 @@ import pytest
 
 from poller.simulator import Simulator, SimulatorServer
 from poller.store import Database
-from tests.postgres import Databases, Emptied, shared
+from tests.harness.postgres import Databases, Emptied, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

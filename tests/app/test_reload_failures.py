@@ -17,7 +17,7 @@ from poller.app.parts import Parts as Built
 from poller.model import Target
 from poller.store.tables import targets
 from tests.app.conftest import running
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 from tests.polling.test_scheduler import A, Rig, Script
 from tests.store.samples import announced, job
 

@@ -15,7 +15,7 @@ from tests.chaos.receiver import SENDER, Receiver
 from tests.chaos.roles import Roles, key_of, role_of
 from tests.chaos.stage import EVENTS, Stage
 from tests.chaos.witness import Witness
-from tests.postgres import Server
+from tests.harness.postgres import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -23,8 +23,8 @@ from tests.chaos.trace import Trace
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.chaos.children import Child, Zygote
     from tests.chaos.oracle import Verdict
+    from tests.harness.daemon import Child, Zygote
 
 _HOOK = "hook"
 STARTS = 12
@@ -118,7 +118,7 @@ class Course:
         Returns:
             The exit code of a process that has ended.
         """
-        code = child.wait(_BROKEN_SECONDS)
+        code = child.poll(_BROKEN_SECONDS)
         if self._plan.number % 2 and code is None:
             self.kills += 1
             code = child.kill()
@@ -142,7 +142,7 @@ class Course:
 
     def _watch(self, child: Child) -> int:
         deadline = time.monotonic() + LONGEST
-        while (code := child.wait(0.01)) is None:
+        while (code := child.poll(0.01)) is None:
             if time.monotonic() > deadline:
                 self.problems.append(f"it hung for {LONGEST:.0f} s")
                 return child.kill()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from poller.simulator import Simulator, SimulatorServer
 from tests.chaos.oracle import Copy, Evidence, Life, read
 from tests.chaos.receiver import SECRET, Receiver
-from tests.e2e import daemon
+from tests.harness import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

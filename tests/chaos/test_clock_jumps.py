@@ -12,9 +12,9 @@ import pytest
 from poller.model import Event, Target
 from poller.store import Database, Outbox, Settlement, Snapshot
 from poller.store.outbox import Enqueue
-from tests.chaos.children import spawn
 from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
+from tests.harness.daemon import Daemon
 from tests.store.conftest import Clock
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
         clock = stage.outputs / "clock"
         clock.write_text("0")
         environ = {**stage.environ(), "CHAOS_CLOCK": str(clock)}
-        daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
-        try:
+        with Daemon(stage.outputs, environ, fresh=True):
             eventually(stage.baselined, "no baseline")
             # More than one, because the daemon may happen to look at the clock during a jump.
             for _ in range(3):
@@ -135,6 +134,3 @@ def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
                 clock.write_text("0")
                 arn = stage.simulator.submit_batch(script=[("Submitted", 0)])
                 eventually(partial(stage.arrived, arn, "Submitted"), "no poll after the jump", seconds=8)
-        finally:
-            daemon.kill()
-            daemon.wait()

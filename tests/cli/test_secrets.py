@@ -28,7 +28,7 @@ from tests.cli.canaries import (
     secret_settings,
     written,
 )
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 from tests.listening import Listening
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poller.simulator import faults
-from tests.e2e.daemon import Daemon, environment, eventually, pass_time
 from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.tokens import SecurityTokens
+from tests.harness.daemon import Daemon, environment, eventually, pass_time
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator, SimulatorServer
@@ -38,7 +38,7 @@ def hooked(receiver: Receiver, folder: Path, bedrock: SimulatorServer, **setting
 def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, tmp_path: Path) -> None:
     """With credentials and endpoints alone it prints every transition; a job from awscli is followed."""
     environ = environment(bedrock.url, tmp_path)
-    with Daemon(tmp_path, environ) as daemon:
+    with Daemon(tmp_path, environ, fresh=True) as daemon:
         daemon.polled(1)
         start = [
             str(Path(sys.executable).with_name("aws")),

@@ -14,14 +14,14 @@ from sqlalchemy import make_url
 from tests.chaos.link import Link
 from tests.chaos.oracle import read
 from tests.chaos.receiver import SECRET, SENDER, Receiver
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from poller.simulator import SimulatorServer
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 LEASE = 1.0
 HOOK = "hook"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poller.simulator import faults
-from tests.e2e.daemon import Daemon, eventually
+from tests.harness.daemon import Daemon, eventually
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

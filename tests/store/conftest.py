@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.store import Observation
-    from tests.postgres import Databases, Emptied
+    from tests.harness.postgres import Databases, Emptied
 
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -15,7 +15,7 @@ from poller.store.browse import Selection
 from poller.store.dialects import Postgresql
 from poller.store.replay import Replay
 from poller.store.tables import metadata, sinks
-from tests.relay import Relay
+from tests.harness.relay import Relay
 from tests.store.conftest import Store
 from tests.store.samples import OTHER, TARGET, announced, arn, job
 from tests.store.test_outbox import claim
@@ -23,7 +23,7 @@ from tests.store.test_outbox import claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.postgres import Databases, Emptied
+    from tests.harness.postgres import Databases, Emptied
     from tests.store.conftest import Clock
 
     Work = Callable[[Store], Callable[[], object]]

@@ -20,7 +20,7 @@ from tests.store.test_outbox import done, failed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
     from tests.store.conftest import Clock
 
 

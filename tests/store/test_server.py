@@ -20,8 +20,8 @@ from poller.store.browse import Selection
 from poller.store.dialects import by_bytes
 from poller.store.replay import Replay
 from poller.store.tables import jobs
-from tests.postgres import GUARDED, VERSIONS, Server
-from tests.relay import Relay
+from tests.harness.postgres import GUARDED, VERSIONS, Server
+from tests.harness.relay import Relay
 from tests.store.conftest import Store
 from tests.store.samples import TARGET, announced, job
 from tests.store.test_outbox import claim
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.postgres import Databases, Emptied
+    from tests.harness.postgres import Databases, Emptied
     from tests.store.conftest import Clock
 
 

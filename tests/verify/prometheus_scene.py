@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 from poller.simulator import Simulator, SimulatorServer, faults
 from poller.simulator.workload import Workload
 from tests.chaos.receiver import Receiver as ClosableReceiver
-from tests.e2e.daemon import Daemon, environment
 from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

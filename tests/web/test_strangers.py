@@ -24,7 +24,7 @@ from poller.store.browse import Browser, Cut, Selection
 from poller.store.tables import events
 from poller.web import api, connections
 from poller.web.server import Health, WebServer, application
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 from tests.web.test_auth import HASH, basic
 from tests.web.test_pages import filled
 from tests.web.test_server import Site, site
@@ -202,7 +202,7 @@ def test_a_crowd_of_idle_connections_slows_no_poll(bedrock: SimulatorServer, tmp
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
     with contextlib.ExitStack() as ending:
         try:
-            daemon = ending.enter_context(Daemon(tmp_path, environ))
+            daemon = ending.enter_context(Daemon(tmp_path, environ, fresh=True))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         port = int(daemon.url.rpartition(":")[2])
