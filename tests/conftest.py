@@ -11,11 +11,14 @@ import pytest
 
 from poller.simulator import Simulator, SimulatorServer
 from poller.store import Database
+from tests.harness import models
 from tests.harness.postgres import Databases, Emptied, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+models.keep()
 
 BOTH = ("sqlite", "postgresql")
 

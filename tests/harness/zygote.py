@@ -13,12 +13,9 @@ import select
 import signal
 import sys
 import traceback
-from functools import lru_cache
 from typing import Any, TextIO
 
-from botocore.loaders import JSONFileLoader
-
-from tests.harness import process
+from tests.harness import models, process
 
 _ENDED = os.pipe()
 """Gets a byte whenever a program has ended."""
@@ -38,8 +35,7 @@ def warm() -> None:
     import tests.chaos.clock
     import tests.chaos.points
 
-    JSONFileLoader.load_file = lru_cache(maxsize=None)(JSONFileLoader.load_file)
-    JSONFileLoader.exists = lru_cache(maxsize=None)(JSONFileLoader.exists)
+    models.keep()
     session = boto3.Session(region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="a")
     for service in ("bedrock", "bedrock-runtime", "sts"):
         session.client(service).close()
