@@ -5,37 +5,27 @@ from __future__ import annotations
 from freezegun import freeze_time
 
 from poller.progress import Progress
-
-
-class Clock:
-    """Monotonic seconds that stand still until they are moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
+from tests.harness.clock import Clock
 
 
 def test_a_loop_is_overdue_once_its_promise_has_passed() -> None:
     """It is late by the seconds since it should have been heard of, and not a moment earlier."""
     clock = Clock()
-    progress = Progress(clock)
+    progress = Progress(clock.monotonic)
     progress.beat("scheduler", within=10)
-    clock.now += 10
+    clock.tick(10)
     assert progress.overdue() == {}
-    clock.now += 2.5
+    clock.tick(2.5)
     assert progress.overdue() == {"scheduler": 2.5}
 
 
 def test_a_new_beat_takes_the_place_of_the_last() -> None:
     """The last promise counts, a shorter one too."""
     clock = Clock()
-    progress = Progress(clock)
+    progress = Progress(clock.monotonic)
     progress.beat("sink ops", within=60)
     progress.beat("sink ops", within=1)
-    clock.now += 5
+    clock.tick(5)
     assert progress.overdue() == {"sink ops": 4}
     progress.beat("sink ops", within=1)
     assert progress.overdue() == {}
@@ -44,12 +34,12 @@ def test_a_new_beat_takes_the_place_of_the_last() -> None:
 def test_who_has_ended_is_not_expected_again() -> None:
     """Forgetting is for one loop, and for one that was never heard of as well."""
     clock = Clock()
-    progress = Progress(clock)
+    progress = Progress(clock.monotonic)
     progress.beat("a", within=1)
     progress.beat("b", within=1)
     progress.forget("a")
     progress.forget("never")
-    clock.now += 3
+    clock.tick(3)
     assert progress.overdue() == {"b": 2}
 
 
@@ -67,12 +57,12 @@ def test_the_wall_clock_does_not_matter() -> None:
 def test_two_generations_do_not_take_each_other_s_promises_back() -> None:
     """What one has promised stands when the other, of the same name, has ended (fault 62)."""
     clock = Clock()
-    progress = Progress(clock)
+    progress = Progress(clock.monotonic)
     old, new = progress.part(), progress.part()
     for each in (old, new):
         each.beat("polls", within=10)
     old.forget("polls")
-    clock.now += 12
+    clock.tick(12)
     assert progress.overdue() == {"polls": 2}
     progress.beat("polls", within=-5)
     assert progress.overdue() == {"polls": 5}

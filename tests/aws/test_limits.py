@@ -10,23 +10,13 @@ from hypothesis import strategies as st
 
 from poller.aws.limits import RateLimit
 from poller.errors import StoppedError
-
-
-class Clock:
-    """Monotonic seconds that stand still until they are moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
+from tests.harness.clock import Clock
 
 
 def limit(per_second: float) -> tuple[RateLimit, Clock]:
     """A limit and its clock."""
     clock = Clock()
-    return RateLimit(per_second, threading.Event(), clock), clock
+    return RateLimit(per_second, threading.Event(), clock.monotonic), clock
 
 
 def test_a_second_s_worth_goes_at_once_and_the_rest_in_turn() -> None:
@@ -40,7 +30,7 @@ def test_a_slow_rate_lets_one_go_at_once() -> None:
     """One every ten seconds means one now, and the next in ten."""
     limited, clock = limit(0.1)
     assert [limited.reserve(), limited.reserve()] == pytest.approx([0, 10])
-    clock.now += 30
+    clock.tick(30)
     assert [limited.reserve(), limited.reserve()] == pytest.approx([0, 10])
 
 
@@ -49,7 +39,7 @@ def test_a_pause_fills_the_bucket_and_no_more() -> None:
     limited, clock = limit(2)
     for _ in range(4):
         limited.reserve()
-    clock.now += 3600
+    clock.tick(3600)
     assert [limited.reserve() for _ in range(3)] == pytest.approx([0, 0, 0.5])
 
 
@@ -59,8 +49,8 @@ def test_no_stretch_of_time_has_more_turns_than_the_rate_allows(rate: float, pau
     limited, clock = limit(rate)
     turns = []
     for pause in pauses:
-        clock.now += pause
-        turns.append(clock.now + limited.reserve())
+        clock.tick(pause)
+        turns.append(clock.monotonic() + limited.reserve())
     burst = max(1.0, rate)
     for first, begin in enumerate(turns):
         for last in range(first, len(turns)):
@@ -76,10 +66,10 @@ def test_a_wait_ends_when_the_turn_comes() -> None:
     class Stop(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             waits.append(timeout)
-            clock.now += timeout or 0
+            clock.tick(timeout or 0)
             return super().wait(0)
 
-    limited = RateLimit(20, Stop(), clock)
+    limited = RateLimit(20, Stop(), clock.monotonic)
     for _ in range(22):
         limited.wait()
     assert waits == pytest.approx([0.0] * 20 + [0.05] * 2)

@@ -121,7 +121,7 @@ def test_a_first_scan_that_breaks_off_is_still_a_first_scan(bench: Bench) -> Non
 def test_a_stop_ends_a_poll_between_its_calls(baselined: Bench) -> None:
     """A poll gives up at its next call, keeps what it has, and gives the lease back."""
     submit(baselined, BATCH, 6)
-    stop: threading.Event = baselined.service.stop
+    stop: threading.Event = baselined.calls.stop
     with (
         baselined.simulator.faults.active(faults.ShortPages(size=2)),
         pytest.raises(StoppedError),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from poller.model import Target
+    from tests.harness.service import Service
     from tests.polling.conftest import Bench, Poll
 
 LISTS = {ASYNC: "ListAsyncInvokes", BATCH: "ListModelInvocationJobs"}
@@ -360,16 +361,18 @@ def test_an_event_says_whether_it_has_what_only_a_get_tells(bench: Bench) -> Non
     assert [event["data"]["details"] for event in bench.polls(1)[0].events] == ["complete"]
 
 
-def test_one_reset_connection_is_no_throttling(baselined: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_reset_connection_is_no_throttling(
+    baselined: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A poll is strained by throttles, not by whatever else the SDK tried again for (fault 75)."""
-    monkeypatch.setattr(baselined.service.sessions, "_clients", {})
-    config = baselined.service.sessions._config
+    monkeypatch.setattr(baselined.calls.sessions, "_clients", {})
+    config = baselined.calls.sessions._config
     from botocore.config import Config
 
     retrying = config.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
-    monkeypatch.setattr(baselined.service.sessions, "_config", retrying)
+    monkeypatch.setattr(baselined.calls.sessions, "_config", retrying)
     for name in ("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
-        monkeypatch.setenv(name, baselined.service.url)
+        monkeypatch.setenv(name, service.url)
     for fault, strained in ((faults.Reset(times=1), False), (faults.Throttle(times=1), True)):
         with baselined.simulator.faults.active(fault):
             poll = baselined.poll()

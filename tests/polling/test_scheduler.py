@@ -18,6 +18,7 @@ from poller.metrics import Metrics
 from poller.model import Target
 from poller.polling import PollScheduler, Report
 from poller.progress import Progress
+from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -58,17 +59,6 @@ class Script:
         return [at for polled, at in self.polls if polled == name]
 
 
-class Clock:
-    """Monotonic seconds that stand still until they are moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
 class Rig:
     """A scheduler and what it tells."""
 
@@ -86,7 +76,7 @@ class Rig:
         self.script = script
         self.metrics = Metrics()
         self.clock = Clock()
-        self.progress = Progress(self.clock)
+        self.progress = Progress(self.clock.monotonic)
         self.stop = threading.Event()
         self.reports: list[Report] = []
         self.scheduler = PollScheduler(
@@ -424,7 +414,7 @@ def test_progress_is_promised_for_the_polls_and_for_each_while_it_runs() -> None
     rig.progress.beat = beat  # type: ignore[method-assign]
     rig.run(lambda: len(rig.reports) >= 2)
     assert names == {"polls", f"poll {A.id}", f"poll {B.id}"}
-    rig.clock.now += 100_000
+    rig.clock.tick(100_000)
     assert rig.progress.overdue() == {}
 
 
@@ -441,7 +431,7 @@ def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> No
     async def main() -> dict[str, float]:
         rig.scheduler.start()
         await eventually(lambda: len(rig.script.polls) == 1)
-        rig.clock.now += 1000
+        rig.clock.tick(1000)
         found = rig.progress.overdue()
         free.set()
         await rig.scheduler.stop(5)

@@ -23,8 +23,8 @@ from tests.store.test_outbox import claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.harness.clock import Clock
     from tests.harness.postgres import Databases, Emptied
-    from tests.store.conftest import Clock
 
     Work = Callable[[Store], Callable[[], object]]
 
@@ -266,8 +266,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(
 
     with (
         Relay(databases) as relay,
-        closing(Database(url, now=clock)) as sure,
-        closing(Database(relay.by_way(url), now=clock)) as unsure,
+        closing(Database(url, now=clock.sql)) as sure,
+        closing(Database(relay.by_way(url), now=clock.sql)) as unsure,
     ):
         for count, (name, work) in enumerate(WORK.items(), start=1):
             assert left(unsure, work, 1) == left(sure, work, 0), name
