@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.receiver import SECRET, Receiver
 from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.receiver import SECRET, Receiver
 from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

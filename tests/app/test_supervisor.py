@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from poller.app.supervisor import Supervisor
 from tests.app.supervising import Manager
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.test_unwritable import first
 from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,7 @@ def test_what_makes_no_progress_is_unhealthy_and_gets_no_watchdog(tmp_path: Path
     """
     with (
         Manager(tmp_path, watchdog=0.6) as manager,
-        Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage,
+        Stage(1, tmp_path, [Receiver()], owed=lambda _: ("hook", LOG)) as stage,
     ):
         ended = stage.outputs / "ended"
         ended.touch()

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.disk import make_room
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Act, Mood, Receiver
 from tests.chaos.stage import LOG, Stage
 from tests.chaos.trace import Trace
+from tests.harness.receiver import Act, Mood, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +173,9 @@ def play(
     folder = disk / "store"
     folder.mkdir()
     try:
-        with Stage(seed, folder, [Receiver(_HOOK, _RefuseFirst())], owed=lambda _: (_HOOK, LOG)) as stage:
+        with Stage(
+            seed, folder, [Receiver(name=_HOOK, mood=_RefuseFirst())], owed=lambda _: (_HOOK, LOG)
+        ) as stage:
             plan = Plan(
                 trace=stage.outputs / "trace",
                 mode=mode,

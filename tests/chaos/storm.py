@@ -25,10 +25,10 @@ from poller.durations import parse_duration
 from poller.simulator.seeding import Dice
 from tests.chaos.disk import private_disks, unmount
 from tests.chaos.mint import ENDINGS, Mint
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.weather import Moods, Weather
 from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from tests.chaos.oracle import Verdict
@@ -69,7 +69,7 @@ class Storm:
         self._seed = seed
         self._dice = Dice(seed, "storm")
         self._moods = {name: Moods(seed, name) for name in (EVERYTHING, ENDINGS_ONLY)}
-        receivers = [Receiver(name, mood) for name, mood in self._moods.items()]
+        receivers = [Receiver(name=name, mood=mood) for name, mood in self._moods.items()]
         self._stage = Stage(seed, folder, receivers, owed=owed, routes=ROUTES)
         self._mint = Mint(self._stage.simulator, seed)
         self._daemon: Daemon | None = None

@@ -13,10 +13,10 @@ import pytest
 from poller.model import Event, Target
 from poller.store import Database, Outbox, Settlement, Snapshot
 from poller.store.outbox import Enqueue
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.harness.clock import NOW, Clock
 from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +113,7 @@ def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
     """The clock is an hour off for a second: the next poll is not an hour away."""
-    with Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage:
+    with Stage(1, tmp_path, [Receiver()], owed=lambda _: ("hook", LOG)) as stage:
         clock = stage.outputs / "clock"
         clock.write_text("0")
         environ = {**stage.environ(), "CHAOS_CLOCK": str(clock)}

@@ -9,10 +9,10 @@ import pytest
 
 from tests.chaos.disk import limit, make_room
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.trace import Trace
 from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ HOOK = "hook"
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """A receiver, a log and a simulator with two jobs."""
-    with Stage(1, tmp_path, [Receiver(HOOK)], owed=lambda _: (HOOK, LOG)) as stage:
+    with Stage(1, tmp_path, [Receiver(name=HOOK)], owed=lambda _: (HOOK, LOG)) as stage:
         stage.simulator.submit_async(script=[("InProgress", 0)])
         stage.simulator.submit_batch(script=[("InProgress", 0)])
         stage.baseline()

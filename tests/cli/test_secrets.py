@@ -29,7 +29,7 @@ from tests.cli.canaries import (
     written,
 )
 from tests.harness.daemon import Daemon, environment, eventually
-from tests.listening import Listening
+from tests.harness.receiver import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,8 +25,8 @@ from poller.cli import run
 from poller.simulator import Simulator, SimulatorServer
 from poller.store import Database, Outbox
 from tests.docs.pages import Block, blocks, commands
-from tests.e2e.receiver import SECRET, Receiver
 from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poller.simulator import faults
-from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.tokens import SecurityTokens
 from tests.harness.daemon import Daemon, environment, eventually, pass_time
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator, SimulatorServer

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.receiver import SECRET, Receiver
 from tests.harness.daemon import Daemon, environment, eventually
 from tests.harness.postgres import Server
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from sqlalchemy import make_url
 
 from tests.chaos.link import Link
 from tests.chaos.oracle import read
-from tests.chaos.receiver import SECRET, SENDER, Receiver
 from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, SENDER, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Scene:
     """
 
     def __init__(self, folder: Path, bedrock: SimulatorServer, databases: Databases) -> None:
-        self.receiver = Receiver(HOOK)
+        self.receiver = Receiver(name=HOOK)
         self._folder = folder
         self._bedrock = bedrock
         self._databases = databases

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from poller.simulator import Simulator, SimulatorServer, faults
 from poller.simulator.workload import Workload
-from tests.chaos.receiver import Receiver as ClosableReceiver
-from tests.e2e.receiver import SECRET, Receiver
 from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -69,7 +68,7 @@ class Scene:
         self.aws = Simulator(seed=2, speed=120, workload=busy, clock=self.clock)
         self.throttling = Simulator(seed=3, speed=120, workload=busy)
         self.flood = Simulator(seed=4, speed=120, workload=busy)
-        self.ops = ClosableReceiver("ops")
+        self.ops = Receiver(name="ops")
         self.strict = Receiver()
         self.gone = Receiver()
         self.fine = Receiver()
