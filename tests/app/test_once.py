@@ -24,7 +24,7 @@ def test_a_slow_sink_gets_everything_that_is_due(
     """Claims that run out while a send takes long are made again, until nothing is due (fault 77)."""
 
     def slowly(_event: object) -> int:
-        time.sleep(0.7)
+        time.sleep(0.3)
         return 204
 
     with Receiver(slowly) as receiver:
