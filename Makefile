@@ -25,7 +25,7 @@ PYTEST = $(BIN)/python -m pytest --dist worksteal -n
 # The rooms that are covered to the last branch, by tests of their own. Following every branch makes Python half
 # as fast, so the other tests are followed by the line, which costs next to nothing where Python can do it itself.
 WHOLE := tests/store tests/delivery tests/cli/test_browsing.py \
-	$(patsubst %,tests/test_%.py,diff envelope kinds model plan rules schedule)
+	$(patsubst %,tests/test_%.py,diff events kinds model pacing plan retry rules)
 LINES := $(addprefix --ignore=,$(WHOLE))
 
 .PHONY: help

@@ -14,7 +14,7 @@ from benchmarks.scans import seconds
 from benchmarks.serving import no_answer, serving
 from benchmarks.table import Figures, Row
 from poller.diff import diff
-from poller.envelope import job_event
+from poller.events import job_event
 from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import EventType
 from poller.store import Observation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from benchmarks.bench import Bench
-    from poller.app import Parts
+    from poller.app import Components
     from poller.model import Event
 
 SECRET = "whsec_" + "A" * 32
@@ -40,8 +40,8 @@ def rows(bench: Bench) -> Iterator[Row]:
             bench.say(f"{count:,} deliveries, run {run + 1}")
             with Poller(url, bench.new_store(), sinks={"hook": hook}) as poller:
                 events = _owe(poller, count)
-                ours.append(count / seconds(lambda: _deliver(poller.parts)))
-                _expect_none(poller.parts)
+                ours.append(count / seconds(lambda: _deliver(poller.components)))
+                _expect_none(poller.components)
             bare.append(count / seconds(lambda: rivals.post_with_aiohttp(url, events, CONCURRENCY)))  # noqa: B023 - called at once
             loop.append(count / seconds(lambda: rivals.post_with_requests(url, events, SECRET)))  # noqa: B023
     what = f"{count:,} events to one webhook: durable, signed, in order for each job"
@@ -63,7 +63,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def _owe(poller: Poller, count: int) -> list[Event]:
     """Record that many events, each of another job, and each owed to the sink `hook`."""
-    snapshot = poller.parts.snapshot
+    snapshot = poller.components.snapshot
     claim = snapshot.claim(poller.target)
     assert claim is not None  # noqa: S101 - nobody else is there
     account = Account(count, count)
@@ -81,8 +81,8 @@ def _owe(poller: Poller, count: int) -> list[Event]:
     return made
 
 
-def _deliver(parts: Parts) -> None:
-    (worker,) = parts.workers()
+def _deliver(components: Components) -> None:
+    (worker,) = components.workers()
     asyncio.run(worker.run(grace=5, until_idle=True))
 
 
@@ -90,7 +90,7 @@ class UndeliveredError(Exception):
     """Something is still owed, so the time that it took means nothing."""
 
 
-def _expect_none(parts: Parts) -> None:
-    owed = parts.outbox.backlog()
+def _expect_none(components: Components) -> None:
+    owed = components.outbox.backlog()
     if owed:
         raise UndeliveredError(f"still owed: {owed}")

@@ -1,4 +1,4 @@
-"""Polls with the product's own parts, put together as `bedrock-poller once` does."""
+"""Polls with the product's own components, put together as `bedrock-poller once` does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.processes import environment
-from poller.app import Parts, load_settings
-from poller.app.gauges import StoreGauges
+from poller.app import Components, load_settings
+from poller.app.housekeeping import StoreGauges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from poller.polling import Report
+    from poller.polling import PollReport
 
 KIND = "model_invocation_job"
 _TARGETS = [{"name": "bench", "regions": ["us-east-1"], "kinds": [KIND]}]
@@ -45,30 +45,30 @@ class Poller:
 
     def __init__(self, url: str, store: Path, **sections: object) -> None:
         os.environ |= environment(url)
-        self.parts = Parts(load_settings(None, configuration(store, sections)))
-        self.parts.open_store()
-        (self.target,) = self.parts.targets
-        self._cycle = self.parts.cycle()
-        self._gauges = StoreGauges(self.parts.metrics, self.parts.snapshot, self.parts.outbox)
+        self.components = Components(load_settings(None, configuration(store, sections)))
+        self.components.open_store()
+        (self.target,) = self.components.targets
+        self._poller = self.components.poller()
+        self._gauges = StoreGauges(self.components.metrics, self.components.snapshot, self.components.outbox)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.parts.close()
+        self.components.close()
 
-    def poll(self) -> Report:
+    def poll(self) -> PollReport:
         """Poll the target once.
 
         Raises:
             AwsError: It could not be seen whole.
         """
-        report = self._cycle.poll(self.target)
+        report = self._poller.poll(self.target)
         if report.failure is not None:
             raise report.failure
         return report
 
     def refresh(self) -> None:
         """Bring the gauges up to date, as the daemon does after a poll."""
-        self._gauges.refresh_jobs(self.parts.targets)
-        self._gauges.refresh_outbox(self.parts.settings.sinks)
+        self._gauges.refresh_jobs(self.components.targets)
+        self._gauges.refresh_outbox(self.components.settings.sinks)

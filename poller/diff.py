@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poller.model import Change, EventType, Job, Known
+from poller.model import Change, EventType, Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-def diff(known: Mapping[str, Known], seen: Iterable[Job], *, announce_new: bool) -> list[Change]:
+def diff(known: Mapping[str, JobState], seen: Iterable[Job], *, announce_new: bool) -> list[Change]:
     """Say what each observation means, in the order first seen.
 
     Args:
@@ -38,7 +38,7 @@ def diff(known: Mapping[str, Known], seen: Iterable[Job], *, announce_new: bool)
     return [change for change in changes if change is not None]
 
 
-def supersedes(job: Job, other: Job | Known) -> bool:
+def supersedes(job: Job, other: Job | JobState) -> bool:
     """Whether `job` was observed in a later state than `other`."""
     declared = job.rank is not None and other.rank is not None
     if job.terminal != other.terminal and (job.terminal or declared):
@@ -54,12 +54,12 @@ def supersedes(job: Job, other: Job | Known) -> bool:
     return True
 
 
-def _order(job: Job | Known) -> int:
+def _order(job: Job | JobState) -> int:
     """How far along a status is; one that is not declared comes before all others."""
     return -1 if job.rank is None else job.rank
 
 
-def disappearance(known: Known, job: Job) -> Change:
+def disappearance(known: JobState, job: Job) -> Change:
     """Say that an open job is gone; `job` is what the snapshot remembers of it."""
     entry = EventType.DISAPPEARED.value
     occurrence = known.entries.get(entry, 0)
@@ -73,7 +73,7 @@ def disappearance(known: Known, job: Job) -> Change:
     )
 
 
-def _compare(known: Known | None, job: Job, *, announce_new: bool) -> Change | None:
+def _compare(known: JobState | None, job: Job, *, announce_new: bool) -> Change | None:
     if known is None:
         event_type = EventType.STATUS_CHANGED if announce_new else None
         return Change(job, None, {job.status: 1}, event_type)

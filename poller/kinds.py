@@ -112,7 +112,7 @@ class Kind:
         """Every declared status."""
         return frozenset(self.ranks)
 
-    def glance(self, item: Any) -> tuple[str | None, str | None]:
+    def peek_identity(self, item: Any) -> tuple[str | None, str | None]:
         """The ARN and status of a list item, unchecked: enough to see that it is known and has ended."""
         if not isinstance(item, dict):
             return None, None
@@ -120,7 +120,7 @@ class Kind:
 
     def account_in(self, items: Iterable[Any]) -> str | None:
         """The account of the first item whose ARN can be read."""
-        arns = (self.glance(item)[0] for item in items)
+        arns = (self.peek_identity(item)[0] for item in items)
         matches = (_ARN.fullmatch(arn) for arn in arns if arn is not None)
         return next((match["account"] for match in matches if match), None)
 

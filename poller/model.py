@@ -139,7 +139,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class JobState:
     """What the snapshot remembers of a job between polls.
 
     Args:

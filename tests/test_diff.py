@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poller.diff import diff, disappearance, supersedes
-from poller.envelope import event_id
+from poller.events import event_id
 from poller.kinds import MODEL_INVOCATION_JOB
-from poller.model import Change, EventType, Job, Known
+from poller.model import Change, EventType, Job, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
-NOTHING: dict[str, Known] = {}
+NOTHING: dict[str, JobState] = {}
 
 
 def observed(status: str, minute: int | None = 0, *, number: int = 0) -> Job:
@@ -33,7 +33,7 @@ class Memory:
     """A snapshot that keeps what a store would, and every event that was published."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Known] = {}
+        self.rows: dict[str, JobState] = {}
         self.published: list[tuple[str, Change]] = []
 
     def take(self, page: Iterable[Job], *, announce_new: bool = True) -> list[Change]:
@@ -41,7 +41,7 @@ class Memory:
         changes = diff(self.rows, page, announce_new=announce_new)
         for change in changes:
             job = change.job
-            self.rows[job.arn] = Known(
+            self.rows[job.arn] = JobState(
                 job.arn, job.status, job.rank, job.terminal, job.modified_at, change.entries, change.gone
             )
             if change.event_type is not None:
@@ -299,7 +299,7 @@ def test_a_disappearance_is_counted_apart_from_statuses() -> None:
     first = disappearance(memory.rows[job.arn], job)
     assert (first.event_type, first.gone, first.occurrence) == (EventType.DISAPPEARED, True, 0)
     assert first.previous_status == "InProgress"
-    known = Known(job.arn, job.status, job.rank, False, job.modified_at, first.entries, gone=True)
+    known = JobState(job.arn, job.status, job.rank, False, job.modified_at, first.entries, gone=True)
     again = disappearance(known, job)
     assert again.occurrence == 1
     assert again.entries == {"InProgress": 1, EventType.DISAPPEARED: 2}
@@ -308,7 +308,7 @@ def test_a_disappearance_is_counted_apart_from_statuses() -> None:
 def test_a_job_that_reappears_unchanged_is_recorded_silently() -> None:
     """Nothing old is announced again when a job that was gone shows up as it was."""
     job = observed("Completed", 1)
-    gone = Known(job.arn, "Completed", job.rank, True, job.modified_at, {"Completed": 1}, gone=True)
+    gone = JobState(job.arn, "Completed", job.rank, True, job.modified_at, {"Completed": 1}, gone=True)
     (change,) = diff({job.arn: gone}, [job], announce_new=True)
     assert (change.event_type, change.gone) == (None, False)
 
@@ -316,6 +316,6 @@ def test_a_job_that_reappears_unchanged_is_recorded_silently() -> None:
 def test_a_job_that_reappears_changed_is_announced() -> None:
     """What happened while a job was gone is an event, from the last status seen."""
     job = observed("Completed", 2)
-    gone = Known(job.arn, "InProgress", 3, False, START, {"InProgress": 1}, gone=True)
+    gone = JobState(job.arn, "InProgress", 3, False, START, {"InProgress": 1}, gone=True)
     (change,) = diff({job.arn: gone}, [job], announce_new=True)
     assert (change.event_type, change.previous_status) == (EventType.STATUS_CHANGED, "InProgress")

@@ -303,11 +303,14 @@ def test_a_count_that_no_database_takes_is_none(count: Any) -> None:
 
 def test_a_glance_reads_arn_and_status_without_judging_them() -> None:
     """Both are texts that a database can be asked for, or None; the rest of the item is not looked at."""
-    assert MODEL_INVOCATION_JOB.glance(batch_item()) == (BATCH_ARN, "Completed")
-    assert MODEL_INVOCATION_JOB.glance({"jobArn": "odd\ud800"}) == ("odd\N{REPLACEMENT CHARACTER}", None)
-    assert MODEL_INVOCATION_JOB.glance({"jobArn": 7, "status": []}) == (None, None)
+    assert MODEL_INVOCATION_JOB.peek_identity(batch_item()) == (BATCH_ARN, "Completed")
+    assert MODEL_INVOCATION_JOB.peek_identity({"jobArn": "odd\ud800"}) == (
+        "odd\N{REPLACEMENT CHARACTER}",
+        None,
+    )
+    assert MODEL_INVOCATION_JOB.peek_identity({"jobArn": 7, "status": []}) == (None, None)
     for item in (None, "text", 7):
-        assert MODEL_INVOCATION_JOB.glance(item) == (None, None)
+        assert MODEL_INVOCATION_JOB.peek_identity(item) == (None, None)
 
 
 def test_the_submission_of_an_item_can_be_read_alone() -> None:

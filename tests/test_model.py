@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from poller.model import Delivery, Event, Job, Known, Target
+from poller.model import Delivery, Event, Job, JobState, Target
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:async-invoke/abcdefghwxyz"
 BODY = b'{"id": "e1", "type": "t", "data": {"job_arn": "arn:x", "message": "private"}}'
@@ -51,7 +51,7 @@ def test_an_event_comes_back_from_its_bytes() -> None:
 
 def test_what_travels_is_frozen() -> None:
     """Nobody on the way can change what was observed."""
-    known = Known(ARN, "Failed", 1000, True, None, {})
+    known = JobState(ARN, "Failed", 1000, True, None, {})
     for thing, name in ((job(), "status"), (known, "gone"), (Event.from_body(BODY), "id")):
         with pytest.raises(FrozenInstanceError):
             setattr(thing, name, "other")

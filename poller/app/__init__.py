@@ -1,8 +1,8 @@
-"""The composition root: builds the parts from a configuration, starts and stops them."""
+"""The composition root: builds the components from a configuration, starts and stops them."""
 
 from poller.app.configuration import load_settings, settings_model
 from poller.app.daemon import Daemon
 from poller.app.once import run_once
-from poller.app.parts import Parts
+from poller.app.runtime import Components
 
-__all__ = ["Daemon", "Parts", "load_settings", "run_once", "settings_model"]
+__all__ = ["Components", "Daemon", "load_settings", "run_once", "settings_model"]

@@ -17,7 +17,7 @@ from poller.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from poller.aws import Access, Sessions
+    from poller.aws import AccountAccess, Sessions
     from poller.model import Target
 
 _log = logs.get(__name__)
@@ -30,19 +30,19 @@ class AccountIds:
         known: What was learned before, by the same credentials.
     """
 
-    def __init__(self, known: Mapping[Access, str] | None = None) -> None:
+    def __init__(self, known: Mapping[AccountAccess, str] | None = None) -> None:
         self._known = dict(known or {})
 
     @property
-    def known(self) -> Mapping[Access, str]:
+    def known(self) -> Mapping[AccountAccess, str]:
         """What is known so far."""
         return dict(self._known)
 
-    def of(self, access: Access) -> str | None:
+    def of(self, access: AccountAccess) -> str | None:
         """The account behind an access; `None` while it is unknown."""
         return access.role_account or self._known.get(access)
 
-    def learn(self, access: Access, account_id: str) -> bool:
+    def learn(self, access: AccountAccess, account_id: str) -> bool:
         """Take note of what a listing showed; returns whether that is news."""
         news = self.of(access) is None
         if news:
@@ -51,7 +51,7 @@ class AccountIds:
         return news
 
     def resolve(
-        self, sessions: Sessions, targets: Iterable[tuple[Target, Access]], before: Mapping[str, str]
+        self, sessions: Sessions, targets: Iterable[tuple[Target, AccountAccess]], before: Mapping[str, str]
     ) -> None:
         """Find every account that is unknown.
 
@@ -79,14 +79,14 @@ class AccountIds:
                 self._known[access] = found
 
 
-def _by_access(targets: Iterable[tuple[Target, Access]]) -> dict[Access, list[Target]]:
-    found: dict[Access, list[Target]] = {}
+def _by_access(targets: Iterable[tuple[Target, AccountAccess]]) -> dict[AccountAccess, list[Target]]:
+    found: dict[AccountAccess, list[Target]] = {}
     for target, access in targets:
         found.setdefault(access, []).append(target)
     return found
 
 
-def _by_sts(sessions: Sessions, access: Access) -> str | None:
+def _by_sts(sessions: Sessions, access: AccountAccess) -> str | None:
     try:
         return sessions.account(access)
     except AwsError as error:
@@ -94,7 +94,7 @@ def _by_sts(sessions: Sessions, access: Access) -> str | None:
         return None
 
 
-def _by_listing(sessions: Sessions, access: Access, target: Target) -> str | None:
+def _by_listing(sessions: Sessions, access: AccountAccess, target: Target) -> str | None:
     """The account whose jobs are listed; one page is looked at, and nothing is recorded."""
     kind = KINDS[target.kind]
     try:
@@ -106,7 +106,7 @@ def _by_listing(sessions: Sessions, access: Access, target: Target) -> str | Non
     return None if page is None else kind.account_in(page.items)
 
 
-def described(access: Access) -> dict[str, str]:
+def described(access: AccountAccess) -> dict[str, str]:
     """An access, for a line of the log."""
     given = {"profile": access.profile, "role_arn": access.role_arn}
     return {name: value for name, value in given.items() if value is not None} or {"credentials": "default"}

@@ -18,7 +18,7 @@ from poller import logs
 from poller.app.overlaps import Overlap, overlaps
 from poller.errors import ConfigError
 from poller.kinds import KINDS
-from poller.settings.certificates import ends
+from poller.settings.certificates import not_after
 from poller.settings.loading import load
 from poller.settings.schema import configuration
 from poller.settings.secrets import exposed_mode, parts_of, watch_exposed
@@ -160,7 +160,7 @@ def _readable(settings: Settings, path: Path | None, secrets: set[str]) -> Itera
 
 def _expired(settings: Settings) -> Iterator[Expired]:
     tls = settings.web.tls
-    if tls is not None and (since := ends(tls.cert_file)) < datetime.now(UTC):
+    if tls is not None and (since := not_after(tls.cert_file)) < datetime.now(UTC):
         yield Expired(tls.cert_file, since)
 
 

@@ -10,19 +10,19 @@ import asyncio
 import contextlib
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from poller import __version__, logs
-from poller.app.gauges import StoreGauges
-from poller.app.generation import Generation
-from poller.app.parts import Parts
-from poller.app.retention import Retention
-from poller.app.supervisor import Supervisor
+from poller.app.housekeeping import Retention, StoreGauges
+from poller.app.pipeline import Pipeline
+from poller.app.runtime import Components
+from poller.app.systemd import SystemdNotifier
 from poller.errors import ConfigError, LostStoreError, PollerError, StoreError
 from poller.store import Outbox
-from poller.store.browse import Browser
-from poller.web import api, page, reloading
-from poller.web.auth import Guard
+from poller.store.queries import Browser
+from poller.web import api, page, reload
+from poller.web.auth import AuthMiddleware
 from poller.web.server import Health, WebServer, application, exposure
 from poller.web.tls import CurrentCertificates
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from poller.polling import Report
+    from poller.polling import PollReport
     from poller.settings.schema import Settings
 
 _log = logs.get(__name__)
@@ -55,34 +55,34 @@ class Daemon:
     """Runs until it is told to stop.
 
     Args:
-        parts: The parts.
+        components: Built from the configuration.
         signals: Whether SIGTERM and SIGINT stop it; somebody else may want them.
         read: Reads the configuration anew, blocking; `None` for a daemon that is never reloaded.
-        supervisor: Who is told how it goes.
+        systemd: Sends notifications to systemd.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        components: Components,
         *,
         signals: bool = True,
         read: Callable[[], Settings] | None = None,
-        supervisor: Supervisor | None = None,
+        systemd: SystemdNotifier | None = None,
     ) -> None:
-        self.parts = parts
+        self.components = components
         self._read = read
-        self._supervisor = supervisor or Supervisor()
+        self._systemd = systemd or SystemdNotifier()
         self._handlers: dict[signal.Signals, Callable[[], object]] = {}
         if signals:
             self._handlers |= {signal.SIGTERM: self.stop, signal.SIGINT: self.stop}
         if read is not None:
             self._handlers[signal.SIGHUP] = self._begin_reload
         self.web: WebServer | None = None
-        self._guard: Guard | None = None
+        self._guard: AuthMiddleware | None = None
         self.restart_needed: tuple[str, ...] = ()
         """Sections of the configuration that have changed and count after a restart only."""
         self.started = asyncio.Event()
-        self._generation: Generation | None = None
+        self._pipeline: Pipeline | None = None
         self._reload: asyncio.Task[str] | None = None
         self._reload_again = False
         self._switched = False
@@ -93,10 +93,10 @@ class Daemon:
         self._waiting = 0
 
     @property
-    def generation(self) -> Generation:
+    def pipeline(self) -> Pipeline:
         """What works now; there is one from the start on."""
-        assert self._generation is not None  # noqa: S101 - the daemon has started
-        return self._generation
+        assert self._pipeline is not None  # noqa: S101 - the daemon has started
+        return self._pipeline
 
     def stop(self) -> None:
         """Begin to stop; `run` returns when everything has ended. Call it from the loop's thread."""
@@ -115,18 +115,25 @@ class Daemon:
         """
         with _handled(asyncio.get_running_loop(), self._handlers):
             try:
-                await asyncio.to_thread(self.parts.open_store)
-                self._generation = self._next_generation(self.parts)
+                await asyncio.to_thread(self.components.open_store)
+                self._pipeline = self._build_pipeline(self.components)
                 self.web = self._build_web()
-                _log.info("daemon.starting", version=__version__, **_described(self.parts))
+                _log.info("daemon.starting", version=__version__, **_described(self.components))
                 return await self._loops()
             finally:
                 self._running = False
-                self.parts.stop.set()
-                await asyncio.to_thread(self.parts.close)
+                self.components.stop.set()
+                await asyncio.to_thread(self.components.close)
                 _log.info("daemon.stopped")
 
+    def _wake_workers(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let every sink's worker look for due deliveries; called in the thread of a poll."""
+        # The loop may have ended while a poll's thread was still at its last page.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.pipeline.wake)
+
     async def _loops(self) -> bool:
+        self.components.snapshot.on_owed = partial(self._wake_workers, asyncio.get_running_loop())
         async with asyncio.TaskGroup() as group:
             if self.web is not None:
                 group.create_task(self.web.serve(), name="web")
@@ -137,17 +144,19 @@ class Daemon:
                 group.create_task(self._keep_accounts(), name="accounts"),
             ]
             self._group = group
-            self.generation.start(group)
+            self.pipeline.start(group)
             self._running = True
-            self.parts.metrics.reload_successful.set(1)
-            self._supervisor.ready(self._told)
+            self.components.metrics.reload_successful.set(1)
+            self._systemd.ready(self._told)
             self.started.set()
             await self._stop.wait()
             self._running = False
-            self._supervisor.stopping()
-            _log.info("daemon.stopping", grace_seconds=self.parts.settings.shutdown.grace.total_seconds())
+            self._systemd.stopping()
+            _log.info(
+                "daemon.stopping", grace_seconds=self.components.settings.shutdown.grace.total_seconds()
+            )
             # Side by side, so that the whole takes the grace period once.
-            given_up, ended = await asyncio.gather(self._end_reload(), self.generation.stop())
+            given_up, ended = await asyncio.gather(self._end_reload(), self.pipeline.stop())
             for keeper in keepers:
                 keeper.cancel()
             if self.web is not None:
@@ -155,41 +164,35 @@ class Daemon:
         return ended and not given_up
 
     def _build_web(self) -> WebServer | None:
-        parts = self.parts
-        address = parts.settings.web.address
+        components = self.components
+        address = components.settings.web.address
         if address is None:
             return None
-        health = Health(parts.progress.overdue, parts.database.probe, lambda: self._running)
-        browser = Browser(parts.core.pages)
+        health = Health(components.heartbeats.overdue, components.database.probe, lambda: self._running)
+        browser = Browser(components.runtime.pages)
         further = [
-            page.route(browser, Outbox(parts.core.pages), lambda: tuple(self.parts.settings.sinks)),
+            page.route(
+                browser, Outbox(components.runtime.pages), lambda: tuple(self.components.settings.sinks)
+            ),
             *api.routes(browser),
         ]
-        if self._read is not None and parts.settings.web.reload:
-            further.append(reloading.route(self.reload, lambda: self.restart_needed))
-        settings = parts.settings.web
-        app: ASGIApp = application(parts.metrics.registry, health, further)
-        self._guard = app = Guard(app, settings.auth, parts.metrics)
-        certificates = CurrentCertificates(settings.tls, parts.metrics) if settings.tls else None
+        if self._read is not None and components.settings.web.reload:
+            further.append(reload.route(self.reload, lambda: self.restart_needed))
+        settings = components.settings.web
+        app: ASGIApp = application(components.metrics.registry, health, further)
+        self._guard = app = AuthMiddleware(app, settings.auth, components.metrics)
+        certificates = CurrentCertificates(settings.tls, components.metrics) if settings.tls else None
         web = WebServer(app, *address, certificates)
         _log.info("web.listening", url=web.url)
         if why := exposure(web, settings):
             _log.warning("web.open", url=web.url, why=why)
         return web
 
-    def _next_generation(self, parts: Parts) -> Generation:
-        loop = asyncio.get_running_loop()
-
-        def recorded() -> None:
-            # The loop may have ended while a poll's thread was still at its last page.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._wake)
-
-        return Generation(
-            parts,
-            recorded=recorded,
+    def _build_pipeline(self, components: Components) -> Pipeline:
+        return Pipeline(
+            components,
             reported=self._reported,
-            crowded=lambda: self._waiting > self.parts.settings.poll.backlog_limit,
+            is_backlogged=lambda: self._waiting > self.components.settings.poll.backlog_limit,
         )
 
     async def reload(self) -> str:
@@ -209,7 +212,7 @@ class Daemon:
             return "the program is stopping"
 
     async def _end_reload(self) -> bool:
-        """Give up a reload that is under way, or wait for its last step: the old generation's end.
+        """Give up a reload that is under way, or wait for its last step: the old pipeline's end.
 
         Returns:
             Whether it was given up: a thread of it may still wait for AWS.
@@ -237,39 +240,43 @@ class Daemon:
     async def _reloaded(self) -> str:
         while True:
             self._reload_again, anew, self._anew = False, self._anew, False
-            self._supervisor.reloading()
+            self._systemd.reloading()
             if self.web is not None:
                 self.web.refresh()
             wrong = await self._reload_once(self._read if anew else None)
             if anew:
-                self.parts.metrics.reload_successful.set(not wrong)
-            self._supervisor.ready(self._told)
+                self.components.metrics.reload_successful.set(not wrong)
+            self._systemd.ready(self._told)
             if not self._reload_again:
                 return wrong
 
     async def _reload_once(self, read: Callable[[], Settings] | None) -> str:
-        """Let a new generation take over; returns what is wrong with the configuration.
+        """Let a new pipeline take over; returns what is wrong with the configuration.
 
         Args:
             read: Reads it; `None` if it is still the same, and only the accounts have changed.
         """
-        old = self.generation
+        old = self.pipeline
         self._switched = False
-        settings, fixed = old.parts.settings, list[str]()
+        settings, fixed = old.components.settings, list[str]()
         try:
             if read is not None:
                 settings = await asyncio.to_thread(read)
-                kept = {name: getattr(old.parts.settings, name) for name in _FIXED}
+                kept = {name: getattr(old.components.settings, name) for name in _FIXED}
                 kept["web"] = kept["web"].model_copy(update={"auth": settings.web.auth})
                 fixed = [name for name in _FIXED if getattr(settings, name) != kept[name]]
                 settings = settings.model_copy(update=kept)
             # The new configuration may come with other credentials.
-            known = old.parts.account_ids.known if read is None else None
-            parts = await asyncio.to_thread(
-                Parts, settings, core=old.parts.core, accounts=old.parts.accounts, account_ids=known
+            known = old.components.account_ids.known if read is None else None
+            components = await asyncio.to_thread(
+                Components,
+                settings,
+                runtime=old.components.runtime,
+                accounts=old.components.accounts,
+                account_ids=known,
             )
-            await asyncio.to_thread(parts.announce, look=read is not None)
-            generation = self._next_generation(parts)
+            await asyncio.to_thread(components.announce, discover=read is not None)
+            pipeline = self._build_pipeline(components)
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("config.problem", problem=str(problem))
@@ -282,110 +289,113 @@ class Daemon:
             _log.exception("config.reload_failed", error=type(error).__name__)
             return f"the new configuration cannot be used: {type(error).__name__}; the log has the traceback"
         stopping = asyncio.create_task(old.stop())
-        self.parts, self._generation = parts, generation
+        self.components, self._pipeline = components, pipeline
         self._switched = True
-        parts.take_over()
+        components.take_over()
         if self._guard is not None:
             self._guard.settings = settings.web.auth
-        parts.metrics.restart_needed.set(len(fixed))
+        components.metrics.restart_needed.set(len(fixed))
         self.restart_needed = tuple(fixed)
         self._jobs_changed = True
-        generation.start(self._group, after=old)
+        pipeline.start(self._group, after=old)
         await stopping
-        await asyncio.to_thread(old.parts.retire, parts)
+        await asyncio.to_thread(old.components.close, components)
         if fixed:
             _log.warning("config.restart_needed", sections=fixed)
-        _log.info("config.reloaded", **_described(parts))
+        _log.info("config.reloaded", **_described(components))
         return ""
 
-    def _wake(self) -> None:
-        self.generation.wake()
-
-    def _reported(self, report: Report) -> None:
+    def _reported(self, report: PollReport) -> None:
         self._jobs_changed = self._jobs_changed or report.changes > 0
         # The report of a poll that began before a reload says nothing about the targets of today.
-        known = report.target in self.parts.targets
-        if known and report.account_id is not None and self.parts.learn(report.target, report.account_id):
+        known = report.target in self.components.targets
+        if (
+            known
+            and report.account_id is not None
+            and self.components.learn(report.target, report.account_id)
+        ):
             self._begin_change()
 
     @property
     def _told(self) -> str:
         """One line on how it goes, for `systemctl status`."""
-        return f"{len(self.parts.targets)} targets, {self._waiting} deliveries waiting"
+        return f"{len(self.components.targets)} targets, {self._waiting} deliveries waiting"
 
     async def _keep_watchdog(self) -> None:
         """Send signs of life while everything makes progress; without them the process is started anew."""
-        period = self._supervisor.watchdog
+        period = self._systemd.watchdog
         while period:
-            if overdue := self.parts.progress.overdue():
+            if overdue := self.components.heartbeats.overdue():
                 _log.error(
                     "watchdog.withheld",
                     overdue_seconds={name: round(late, 1) for name, late in overdue.items()},
                 )
             else:
-                self._supervisor.alive()
+                self._systemd.alive()
             await asyncio.sleep(period / _SIGNS)
 
     async def _keep_accounts(self) -> None:
-        """Look at the organizations again and again; other accounts make another generation."""
+        """Look at the organizations again and again; other accounts make another pipeline."""
         looked = asked = time.monotonic()
         while True:
             await asyncio.sleep(_ACCOUNTS_SECONDS)
-            if self.parts.unknown_accounts and time.monotonic() - asked >= _UNKNOWN_SECONDS:
+            if self.components.unknown_accounts and time.monotonic() - asked >= _UNKNOWN_SECONDS:
                 asked = time.monotonic()
-                if await self._asked_for_accounts(self.parts):
+                if await self._asked_for_accounts(self.components):
                     self._begin_change()
-            refresh = self.parts.refresh
+            refresh = self.components.refresh
             if refresh is None or time.monotonic() - looked < refresh:
                 continue
             looked = time.monotonic()
-            parts = self.parts
-            found = await asyncio.to_thread(parts.look)
-            if parts is self.parts and found != parts.accounts:
-                parts.accounts = found
+            components = self.components
+            found = await asyncio.to_thread(components.discover_accounts)
+            if components is self.components and found != components.accounts:
+                components.accounts = found
                 self._begin_change()
 
-    async def _asked_for_accounts(self, parts: Parts) -> bool:
-        """Ask for the accounts that are unknown; whether there is news for the parts that work now."""
+    async def _asked_for_accounts(self, components: Components) -> bool:
+        """Ask for the accounts that are unknown; whether there is news for the components that work now."""
         try:
-            return await asyncio.to_thread(parts.ask_for_accounts) and parts is self.parts
+            return await asyncio.to_thread(components.ask_for_accounts) and components is self.components
         except StoreError as error:
             _log.error("accounts.store_failed", error=str(error))
             return False
 
     async def _keep_gauges(self) -> None:
-        parts = self.parts
-        gauges = StoreGauges(parts.metrics, parts.snapshot, parts.outbox)
+        components = self.components
+        gauges = StoreGauges(components.metrics, components.snapshot, components.outbox)
         refreshed = float("-inf")
         while True:
-            parts.progress.beat("gauges", within=_GAUGES_SECONDS)
+            components.heartbeats.beat("gauges", within=_GAUGES_SECONDS)
             began = time.monotonic()
             # Other replicas change jobs too, and say nothing here.
             changed = self._jobs_changed or began - refreshed >= _JOBS_SECONDS
             self._jobs_changed = False
             try:
                 if changed:
-                    await asyncio.to_thread(gauges.refresh_jobs, self.parts.targets)
+                    await asyncio.to_thread(gauges.refresh_jobs, self.components.targets)
                     refreshed = began
-                self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.parts.settings.sinks)
-                self._supervisor.status(self._told)
+                self._waiting = await asyncio.to_thread(gauges.refresh_outbox, self.components.settings.sinks)
+                self._systemd.status(self._told)
             except LostStoreError as error:
                 # Nothing cures that but a restart, which an overdue loop asks the supervisor for.
-                parts.metrics.store_lost.set(1)
-                parts.progress.beat("store", within=-parts.progress.patience)
+                components.metrics.store_lost.set(1)
+                components.heartbeats.beat("store", within=-components.heartbeats.patience)
                 _log.error("store.lost", error=str(error))
             except StoreError as error:
                 self._jobs_changed = True
                 _log.error("gauges.failed", error=str(error))
             # Counting a backlog of a million takes a moment, and must not become the main work.
             pause = max(_GAUGES_SECONDS, _PAUSE_FACTOR * (time.monotonic() - began))
-            parts.progress.beat("gauges", within=pause)
+            components.heartbeats.beat("gauges", within=pause)
             await asyncio.sleep(pause)
 
     async def _keep_retention(self) -> None:
-        parts = self.parts
+        components = self.components
         retention = Retention(
-            parts.outbox, parts.metrics, older_than=parts.settings.store.retention.total_seconds()
+            components.outbox,
+            components.metrics,
+            older_than=components.settings.store.retention.total_seconds(),
         )
         while True:
             try:
@@ -395,11 +405,11 @@ class Daemon:
             await asyncio.sleep(_PRUNE_SECONDS)
 
 
-def _described(parts: Parts) -> dict[str, object]:
+def _described(components: Components) -> dict[str, object]:
     return {
-        "targets": [target.id for target in parts.targets],
-        "sinks": list(parts.settings.sinks),
-        "store": parts.settings.store.display_url,
+        "targets": [target.id for target in components.targets],
+        "sinks": list(components.settings.sinks),
+        "store": components.settings.store.display_url,
     }
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from poller import logs
 from poller.errors import StoreError
-from poller.polling import PollScheduler, Rehearsal
+from poller.polling import PollScheduler
 from poller.store import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poller.app.parts import Parts
+    from poller.app.runtime import Components
     from poller.model import Target
-    from poller.polling import Ledger, Report
+    from poller.polling import PollReport
     from poller.settings.schema import StoreSettings
     from poller.store import Observation
 
@@ -43,64 +43,60 @@ class Outcome:
 
 
 async def run_once(
-    parts: Parts, *, drain: bool = True, rehearse: Callable[[Observation], None] | None = None
+    components: Components, *, drain: bool = True, show: Callable[[Observation], None] | None = None
 ) -> Outcome:
     """Poll every target once.
 
     Args:
-        parts: The parts.
+        components: The components.
         drain: Deliver what is due afterwards.
-        rehearse: Called with what would be recorded, and nothing is written: a dry run.
+        show: Called with what would be recorded, and nothing is written: a dry run.
 
     Raises:
         StoreError: The store cannot be used.
     """
-    ledger: Ledger
-    if rehearse is None:
-        await asyncio.to_thread(parts.open_store)
-        ledger = parts.snapshot
-    else:
-        ledger = Rehearsal(parts.snapshot, rehearse)
-        await asyncio.to_thread(parts.find_accounts)
+    await asyncio.to_thread(components.open_store if show is None else components.find_accounts)
     scheduler = PollScheduler(
-        cycle=parts.cycle(ledger=ledger),
-        targets=list(parts.targets),
-        interval=parts.settings.poll.interval,
-        idle_interval=parts.settings.poll.idle_interval,
-        concurrency=parts.settings.poll.concurrency,
-        stop=parts.stop,
-        metrics=parts.metrics,
-        progress=parts.progress,
+        poller=components.poller(show=show),
+        targets=list(components.targets),
+        interval=components.settings.poll.interval,
+        idle_interval=components.settings.poll.idle_interval,
+        concurrency=components.settings.poll.concurrency,
+        stop=components.stop,
+        metrics=components.metrics,
+        heartbeats=components.heartbeats,
     )
     try:
-        reports = await _poll_all(parts, scheduler)
+        reports = await _poll_all(components, scheduler)
         learned = [report for report in reports if report.account_id is not None]
-        if any(parts.learn(report.target, str(report.account_id)) for report in learned):
+        if any(components.learn(report.target, str(report.account_id)) for report in learned):
             # Nothing was recorded of these, and with their accounts they are other targets.
-            await asyncio.to_thread(parts.find_accounts if rehearse else partial(parts.announce, look=False))
-            reports = await _poll_all(parts, scheduler)
+            await asyncio.to_thread(
+                components.find_accounts if show else partial(components.announce, discover=False)
+            )
+            reports = await _poll_all(components, scheduler)
     finally:
         await scheduler.stop(0)
-    if drain and rehearse is None:
-        await _deliver(parts)
+    if drain and show is None:
+        await _deliver(components)
     seen = {report.target.id for report in reports if report.claimed and not report.failure}
     return Outcome(
         jobs=sum(report.changes for report in reports),
         events=sum(report.events for report in reports),
-        failed=tuple(target.id for target in parts.targets if target.id not in seen),
-        pending={} if rehearse is not None else _pending(parts),
+        failed=tuple(target.id for target in components.targets if target.id not in seen),
+        pending={} if show is not None else _pending(components),
     )
 
 
-async def _poll_all(parts: Parts, scheduler: PollScheduler) -> list[Report]:
+async def _poll_all(components: Components, scheduler: PollScheduler) -> list[PollReport]:
     """Poll every target once; the reports of those that left one."""
-    reports = await asyncio.gather(*(_poll(parts, scheduler, target) for target in parts.targets))
+    reports = await asyncio.gather(*(_poll(components, scheduler, target) for target in components.targets))
     return [report for report in reports if report is not None]
 
 
-async def _poll(parts: Parts, scheduler: PollScheduler, target: Target) -> Report | None:
+async def _poll(components: Components, scheduler: PollScheduler, target: Target) -> PollReport | None:
     # A process that was killed keeps its lease until it runs out.
-    patience = time.monotonic() + 2 * parts.settings.store.lease.total_seconds()
+    patience = time.monotonic() + 2 * components.settings.store.lease.total_seconds()
     while True:
         report = await scheduler.poll(target)
         if report is None or report.claimed or time.monotonic() > patience:
@@ -108,17 +104,17 @@ async def _poll(parts: Parts, scheduler: PollScheduler, target: Target) -> Repor
         await asyncio.sleep(0.5)
 
 
-async def _deliver(parts: Parts) -> None:
-    grace = parts.settings.shutdown.grace.total_seconds()
-    await asyncio.gather(*(worker.run(grace=grace, until_idle=True) for worker in parts.workers()))
+async def _deliver(components: Components) -> None:
+    grace = components.settings.shutdown.grace.total_seconds()
+    await asyncio.gather(*(worker.run(grace=grace, until_idle=True) for worker in components.workers()))
 
 
-def _pending(parts: Parts) -> dict[str, int]:
-    backlog = parts.outbox.backlog()
+def _pending(components: Components) -> dict[str, int]:
+    backlog = components.outbox.backlog()
     return {sink: owed.states["pending"] for sink, owed in backlog.items() if owed.states.get("pending")}
 
 
-def rehearsal_database(settings: StoreSettings) -> Database:
+def dry_run_database(settings: StoreSettings) -> Database:
     """The store for a dry run: the real one to read from, or an empty one in memory if there is none yet.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from poller.app.targets import access_of
-from poller.settings.values import AUTO
+from poller.settings.types import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

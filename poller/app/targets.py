@@ -14,11 +14,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.aws import Access, Account, accounts_of
+from poller.aws import Account, AccountAccess, accounts_of
 from poller.aws.sessions import home_region
 from poller.errors import AwsError, ConfigError, Problem
 from poller.model import Target
-from poller.settings.values import AUTO
+from poller.settings.types import AUTO
 from poller.store import OrganizationMemory
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Accounts = dict[str, tuple[Account, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ResolvedTargets:
     """What is to be polled.
 
     Args:
@@ -43,7 +43,7 @@ class Watched:
         optional: Targets of which nobody said that they exist: the regions of `auto`.
     """
 
-    access: dict[Target, tuple[Access, ...]] = field(default_factory=dict)
+    access: dict[Target, tuple[AccountAccess, ...]] = field(default_factory=dict)
     optional: frozenset[Target] = frozenset()
 
     @property
@@ -52,23 +52,25 @@ class Watched:
         return [target for target in self.access if target.aliases]
 
 
-def access_of(target: TargetSettings) -> Access:
+def access_of(target: TargetSettings) -> AccountAccess:
     """How a configured target's account is reached."""
-    return Access(profile=target.profile, role_arn=target.role_arn, external_id=target.read_external_id)
+    return AccountAccess(
+        profile=target.profile, role_arn=target.role_arn, external_id=target.read_external_id
+    )
 
 
-def watched(
+def resolve_targets(
     settings: Settings,
     sessions: Sessions,
     accounts: Accounts,
-    account_of: Callable[[Access], str | None] = attrgetter("role_account"),
-) -> Watched:
+    account_of: Callable[[AccountAccess], str | None] = attrgetter("role_account"),
+) -> ResolvedTargets:
     """Every (account, region, kind) that the configuration asks for, each once.
 
     Args:
         settings: The configuration.
         sessions: Tells the current region, and which regions there are.
-        accounts: What `look` found.
+        accounts: What `discover_accounts` found.
         account_of: Tells the account behind an access, where it is known.
 
     Raises:
@@ -92,35 +94,37 @@ def watched(
                     found.setdefault(identity, []).append(named)
     if problems:
         raise ConfigError(list(problems.values()))
-    merged: dict[Target, tuple[Access, ...]] = {}
+    merged: dict[Target, tuple[AccountAccess, ...]] = {}
     optional = set()
     for first, *others in found.values():
         each = replace(first.target, aliases=tuple(other.target.name for other in others))
         merged[each] = tuple(dict.fromkeys([first.access, *(other.access for other in others)]))
         if first.optional and all(other.optional for other in others):
             optional.add(each)
-    return Watched(merged, frozenset(optional))
+    return ResolvedTargets(merged, frozenset(optional))
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
     target: Target
-    access: Access
+    access: AccountAccess
     optional: bool
 
 
-def _members(target: TargetSettings, accounts: Accounts) -> Iterator[tuple[str, Access]]:
+def _members(target: TargetSettings, accounts: Accounts) -> Iterator[tuple[str, AccountAccess]]:
     organization = target.organization
     if organization is None:
         yield target.name, access_of(target)
         return
     for account in accounts.get(target.name, ()):
         role = f"arn:{account.partition}:iam::{account.id}:role/{organization.role_name}"
-        access = Access(profile=target.profile, role_arn=role, external_id=target.read_external_id)
+        access = AccountAccess(profile=target.profile, role_arn=role, external_id=target.read_external_id)
         yield f"{target.name}-{account.id}", access
 
 
-def _regions(target: TargetSettings, access: Access, sessions: Sessions) -> tuple[tuple[str, ...], str]:
+def _regions(
+    target: TargetSettings, access: AccountAccess, sessions: Sessions
+) -> tuple[tuple[str, ...], str]:
     """The regions to watch, and what is wrong if there is none."""
     if target.regions == (AUTO,):
         partition = sessions.partition(access)
@@ -135,7 +139,7 @@ def _regions(target: TargetSettings, access: Access, sessions: Sessions) -> tupl
     return (current,), ""
 
 
-def look(
+def discover_accounts(
     settings: Settings,
     sessions: Sessions,
     metrics: Metrics,
@@ -156,7 +160,7 @@ def look(
         organization = target.organization
         if organization is None:
             continue
-        access = Access(profile=target.profile, role_arn=organization.list_role_arn)
+        access = AccountAccess(profile=target.profile, role_arn=organization.list_role_arn)
         try:
             client = sessions.client(access, home_region(sessions.partition(access)), "organizations")
             accounts = accounts_of(
@@ -192,7 +196,7 @@ def _tell(name: str, before: Iterable[Account], after: Iterable[Account]) -> Non
         _log.info("accounts.changed", target=name, added=added, removed=removed)
 
 
-def remembered(
+def load_accounts(
     settings: Settings,
     sessions: Sessions,
     names: Iterable[str],
@@ -217,7 +221,7 @@ def remembered(
             continue
         memory = recall(target.name)
         if memory is None:
-            access = Access(profile=target.profile, role_arn=organization.list_role_arn)
+            access = AccountAccess(profile=target.profile, role_arn=organization.list_role_arn)
             partition = sessions.partition(access)
             matches = (re.fullmatch(rf"{re.escape(target.name)}-([0-9]{{12}})", name) for name in known)
             accounts = {match[1]: partition for match in matches if match}

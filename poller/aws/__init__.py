@@ -2,6 +2,6 @@
 
 from poller.aws.api import Answer, JobsApi, Page
 from poller.aws.organizations import Account, accounts_of
-from poller.aws.sessions import Access, Sessions
+from poller.aws.sessions import AccountAccess, Sessions
 
-__all__ = ["Access", "Account", "Answer", "JobsApi", "Page", "Sessions", "accounts_of"]
+__all__ = ["Account", "AccountAccess", "Answer", "JobsApi", "Page", "Sessions", "accounts_of"]

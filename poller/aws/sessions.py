@@ -30,7 +30,7 @@ from poller.aws.limits import RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
-from poller.settings.values import account_of_role
+from poller.settings.types import account_of_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ _BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variabl
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccountAccess:
     """How a target's account is reached.
 
     Args:
@@ -80,7 +80,7 @@ class _Call:
         access: On whose behalf.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: AccountAccess) -> None:
         self.access = access
         self.throttled = False
 
@@ -96,7 +96,7 @@ class Client:
         access: Whose credentials requests are signed with.
     """
 
-    def __init__(self, shared: Any, access: Access) -> None:
+    def __init__(self, shared: Any, access: AccountAccess) -> None:
         self.shared = shared
         self.throttled = False
         """Whether AWS has throttled any call, also one that succeeded in the end."""
@@ -121,7 +121,7 @@ class Client:
 class _CallersCredentials(Credentials):  # type: ignore[misc] # botocore has no types
     """Those of whoever is calling, frozen at the moment when a request is signed."""
 
-    def __init__(self, freeze: Callable[[Access], Any]) -> None:
+    def __init__(self, freeze: Callable[[AccountAccess], Any]) -> None:
         super().__init__("", "", method="bedrock-poller")
         self._freeze = freeze
 
@@ -161,24 +161,24 @@ class Sessions:
         )
         self._lock = threading.RLock()
         self._files = CredentialFiles()
-        self._shown: dict[Access, str] = {}
-        self._refused_until: dict[Access, float] = {}
+        self._shown: dict[AccountAccess, str] = {}
+        self._refused_until: dict[AccountAccess, float] = {}
         self._loader: Any = None
         self._sources: dict[str | None, boto3.Session] = {}
         self._callers: dict[str | None, boto3.Session] = {}
-        self._credentials: dict[Access, Any] = {}
+        self._credentials: dict[AccountAccess, Any] = {}
         self._clients: dict[tuple[str | None, str, str, bool], Any] = {}
-        self._accounts: dict[Access, str] = {}
+        self._accounts: dict[AccountAccess, str] = {}
         self._granting: dict[tuple[str | None, str], Any] = {}
-        self._limits: dict[tuple[Access, str], RateLimit] = {}
+        self._limits: dict[tuple[AccountAccess, str], RateLimit] = {}
 
-    def region(self, access: Access) -> str | None:
+    def region(self, access: AccountAccess) -> str | None:
         """The SDK's current region for an access; `AWS_REGION` counts too, as in the other SDKs."""
         with self._lock, translated("finding the current region"):
             found: str | None = self._source(access.profile).region_name
         return found or os.environ.get("AWS_REGION")
 
-    def partition(self, access: Access) -> str:
+    def partition(self, access: AccountAccess) -> str:
         """The partition of a role, or else of the current region; `aws` if there is neither."""
         if access.role_arn is not None:
             return access.role_arn.split(":", 2)[1]
@@ -196,7 +196,7 @@ class Sessions:
         return tuple(found)
 
     @staticmethod
-    def uses_bearer_token(access: Access) -> bool:
+    def uses_bearer_token(access: AccountAccess) -> bool:
         """Whether requests carry the bearer token of the environment instead of a signature.
 
         The SDK prefers that token to every credential, an empty one too. Here a configured role or profile
@@ -205,7 +205,7 @@ class Sessions:
         ambient = access.role_arn is None and access.profile is None
         return ambient and bool(os.environ.get(_BEARER_TOKEN, "").strip())
 
-    def account(self, access: Access) -> str | None:
+    def account(self, access: AccountAccess) -> str | None:
         """The account that an access leads to: that of its role, or else the one that STS names, asked once.
 
         Returns:
@@ -235,7 +235,7 @@ class Sessions:
                 client.close()
         return self._accounts[access]
 
-    def client(self, access: Access, region: str, service: str) -> Client:
+    def client(self, access: AccountAccess, region: str, service: str) -> Client:
         """The client for a service.
 
         Raises:
@@ -295,7 +295,7 @@ class Sessions:
             self._callers[profile] = boto3.Session(botocore_session=core)
         return self._callers[profile]
 
-    def credentials(self, access: Access) -> Any:
+    def credentials(self, access: AccountAccess) -> Any:
         """The credentials that requests of an access are signed with; `None` if the SDK finds none."""
         with self._lock:
             if self._files.changed():
@@ -309,7 +309,7 @@ class Sessions:
                 )
             return self._credentials[access]
 
-    def _freeze(self, access: Access) -> Any:
+    def _freeze(self, access: AccountAccess) -> Any:
         """The credentials to sign a request with; they are struck from whatever is logged."""
         credentials = self.credentials(access)
         # The SDK says itself that there are none.
@@ -328,7 +328,7 @@ class Sessions:
             client.close()
         self._granting.clear()
 
-    def _refused(self, access: Access) -> None:
+    def _refused(self, access: AccountAccess) -> None:
         """Find the credentials of an access again, which the service has not accepted; once a minute at most.
 
         A region that an account has not enabled refuses every call, however good the credentials are.
@@ -341,8 +341,8 @@ class Sessions:
             self._credentials.pop(access, None)
             self._forget_sources()
 
-    def _assume(self, access: Access) -> dict[str, str]:
-        source = Access(profile=access.profile)
+    def _assume(self, access: AccountAccess) -> dict[str, str]:
+        source = AccountAccess(profile=access.profile)
         region = self.region(source) or home_region(self.partition(access))
         asked = {"RoleArn": access.role_arn, "RoleSessionName": "bedrock-poller"}
         try:
@@ -374,7 +374,7 @@ class Sessions:
 
         return handle
 
-    def _limit(self, access: Access, region: str) -> RateLimit:
+    def _limit(self, access: AccountAccess, region: str) -> RateLimit:
         with self._lock:
             key = (access, region)
             if key not in self._limits:

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     from poller.cli.program import program
 
     try:
-        program(hoist(arguments), prog_name="bedrock-poller")
+        program(move_global_options_first(arguments), prog_name="bedrock-poller")
     except ConfigError as error:
         for problem in error.problems:
             print(printable(str(problem)), file=sys.stderr)
@@ -66,7 +66,7 @@ def _print_error(error: PollerError) -> None:
     print(f"bedrock-poller: {printable(logs.strike(str(error)))}", file=sys.stderr)
 
 
-def hoist(arguments: list[str]) -> list[str]:
+def move_global_options_first(arguments: list[str]) -> list[str]:
     """Move the global options before the command, so that they can be written on either side of it."""
     before, after = [], []
     rest = iter(arguments)

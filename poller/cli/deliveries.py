@@ -1,141 +1,201 @@
-"""`deliveries list`, `show`, `replay` and `drop`: names, options and help texts."""
+"""`deliveries replay` and `drop`: check the selection, ask before they change many, and say what was done."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import typer
 
-from poller.cli.options import JOB_HELP, LimitOption, Output, OutputOption, State, context_of, moment
+from poller.cli.context import store_of
+from poller.cli.sinks import require_sink
+from poller.errors import ConfigError, PollerError, Problem
+from poller.store import Outbox
+from poller.store.queries import Browser, Selection
+from poller.store.replay import MOST_IDS, Drop, Replay
+from poller.terminal import printable
 
-deliveries = typer.Typer(
-    no_args_is_help=True,
-    help="Look at what is owed, was delivered, or was given up; send it again, or give it up.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
 
-_Sink = Annotated[str | None, typer.Option(help="Only this sink.")]
-_StateOption = Annotated[State | None, typer.Option(help="Only this state.")]
-_Job = Annotated[str | None, typer.Option(help=f"Only this job. {JOB_HELP}")]
-_Event = Annotated[str | None, typer.Option(help="Only this event, by its id.")]
-_Since = Annotated[
-    datetime | None,
-    typer.Option(
-        parser=moment,
-        metavar="TIME",
-        help="Only what was delivered or given up then or later; of what is pending, what was recorded then "
-        "or later. `2026-11-20T10:00:00Z`, or `2h` for two hours ago.",
-    ),
-]
-_Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only before then.")]
+    from poller.cli.context import Context
+    from poller.settings.schema import Settings
+    from poller.store.replay import Counts, Selected
+
+_MANY = 100
 
 
-@deliveries.command("list")
-def list_(
-    context: typer.Context,
-    sink: _Sink = None,
-    state: _StateOption = None,
-    job: _Job = None,
-    event: _Event = None,
-    since: _Since = None,
-    until: _Until = None,
-    output: OutputOption = Output.TABLE,
-    limit: LimitOption = 100,
-) -> None:
-    """List deliveries, the newest first."""
-    from poller.cli.browsing import list_rows
+@dataclass(frozen=True, slots=True)
+class _Verb:
+    """How a command is called, and what its messages say."""
 
-    equal = {"sink": sink, "state": state, "job_arn": job, "event_id": event}
-    list_rows(
-        context_of(context), "deliveries", output=output, limit=limit, equal=equal, since=since, until=until
-    )
+    command: str
+    base: str
+    past: str
+    question: str
 
 
-@deliveries.command()
-def show(context: typer.Context, key: Annotated[str, typer.Argument(help="The delivery's id.")]) -> None:
-    """Show one delivery as JSON: its attempts, its last error, and the event that it delivers."""
-    from poller.cli.browsing import show_row
-
-    show_row(context_of(context), "deliveries", key)
+_REPLAY = _Verb("deliveries replay", "replay", "replayed", "Send {} deliveries again?")
+_DROP = _Verb("deliveries drop", "drop", "dropped", "Give up {} deliveries for good?")
 
 
-@deliveries.command()
-def replay(
-    context: typer.Context,
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
-    ] = None,
-    sink: _Sink = None,
-    state: _StateOption = None,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
-    ] = False,
-    job: _Job = None,
-    event: _Event = None,
-    since: _Since = None,
-    until: _Until = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be replayed; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
-) -> None:
-    """Send deliveries again: the same events, with the same ids and the same bytes.
+@dataclass(frozen=True, slots=True)
+class ReplaySelection:
+    """The selected deliveries; everything that is given has to hold."""
 
-    What is selected by all of the options together becomes pending and due now, with its attempts forgotten,
-    and a running daemon sends it within seconds, the oldest of each job first. What is pending already is
-    made due. Name at least one id or option. More than 100 are asked about on a terminal, and need `--yes`
-    elsewhere.
+    ids: tuple[int, ...] = ()
+    sink: str | None = None
+    states: tuple[str, ...] = ()
+    job: str | None = None
+    event: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def selection(self, command: str) -> Selection:
+        """The same for the store; `command` is named in errors.
+
+        Raises:
+            ConfigError: Nothing is given, or what cannot hold together.
+        """
+        given = (self.sink, self.job, self.event, self.since, self.until)
+        if not (self.ids or self.states or any(value is not None for value in given)):
+            raise _wrong(
+                command,
+                "say which: ids, or any of --sink, --state, --dead, --job, --event, --since, --until; "
+                "`bedrock-poller deliveries list` takes the same options and shows what they select",
+            )
+        if len(set(self.states)) > 1:
+            raise _wrong(
+                command,
+                f"--dead is short for --state dead, and --state says {self.states[0]}; keep one of them",
+            )
+        if len(self.ids) > MOST_IDS:
+            raise _wrong(
+                command, f"{len(self.ids)} ids are too many; give at most {MOST_IDS}, or select by options"
+            )
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise _wrong(command, "--since is not before --until, so there is no time between them")
+        equal = {
+            "sink": self.sink,
+            "state": self.states[0] if self.states else None,
+            "job_arn": self.job,
+            "event_id": self.event,
+        }
+        return Selection(
+            equal=equal,
+            since=None if self.since is None else self.since.timestamp(),
+            until=None if self.until is None else self.until.timestamp(),
+        )
+
+
+def replay_deliveries(context: Context, choice: ReplaySelection, *, dry_run: bool, yes: bool) -> int:
+    """Replay what was chosen, or print what would be.
+
+    Returns:
+        The exit code: 1 if the operator declined.
+
+    Raises:
+        ConfigError: The choice is of no use, or needs `--yes`.
+        PollerError: Something that was named is not there; then nothing is replayed.
     """
-    from poller.cli.replaying import Choice, replay_deliveries
-
-    choice = Choice(
-        ids=tuple(dict.fromkeys(ids or ())),
-        sink=sink,
-        states=(*((state,) if state else ()), *((State.DEAD,) if dead else ())),
-        job=job,
-        event=event,
-        since=since,
-        until=until,
-    )
-    raise typer.Exit(replay_deliveries(context_of(context), choice, dry_run=dry_run, yes=yes))
+    return _apply(context, choice, _REPLAY, Replay, dry_run=dry_run, yes=yes)
 
 
-@deliveries.command()
-def drop(
-    context: typer.Context,
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="ID", min=1, help="Only these deliveries.")
-    ] = None,
-    sink: _Sink = None,
-    state: _StateOption = None,
-    dead: Annotated[
-        bool, typer.Option("--dead", help="Only dead letters; short for `--state dead`.")
-    ] = False,
-    job: _Job = None,
-    event: _Event = None,
-    since: _Since = None,
-    until: _Until = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be dropped; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many they are.")] = False,
-) -> None:
-    """Give up deliveries for good: what is pending or dead becomes `dropped`, and is not sent.
+def drop_deliveries(context: Context, choice: ReplaySelection, *, dry_run: bool, yes: bool) -> int:
+    """Give up what was chosen and is pending or dead, or print what would be.
 
-    For what a removed sink is still owed, or what no receiver wants. The options are those of `replay`, and
-    what was delivered stays as it is. Later events of the same jobs are then sent. Until `store.retention`
-    removes them, `deliveries replay --state dropped` brings them back. A send under way may still reach its
-    receiver. More than 100 are asked about on a terminal, and need `--yes` elsewhere.
+    Returns, raises: As `replay_deliveries`.
     """
-    from poller.cli.replaying import Choice, drop_deliveries
+    return _apply(context, choice, _DROP, Drop, dry_run=dry_run, yes=yes)
 
-    choice = Choice(
-        ids=tuple(dict.fromkeys(ids or ())),
-        sink=sink,
-        states=(*((state,) if state else ()), *((State.DEAD,) if dead else ())),
-        job=job,
-        event=event,
-        since=since,
-        until=until,
-    )
-    raise typer.Exit(drop_deliveries(context_of(context), choice, dry_run=dry_run, yes=yes))
+
+def _apply(
+    context: Context, choice: ReplaySelection, verb: _Verb, make: type[Selected], *, dry_run: bool, yes: bool
+) -> int:
+    choice.selection(verb.command)
+    settings = context.settings()
+    with store_of(settings) as database:
+        database.require()
+        if choice.job:
+            choice = replace(choice, job=Browser(database).job_arn(choice.job))
+        selection = choice.selection(verb.command)
+        selected = make(database, selection, choice.ids)
+        _see_that_it_exists(settings, Browser(database), choice, selected, verb)
+        counts = selected.count()
+        if dry_run:
+            for each in selected.listed():
+                line = (str(each.id), each.sink, each.state, each.event_id, each.job_arn)
+                typer.echo("\t".join(map(printable, line)))
+            _report(counts, f"would {verb.base}")
+            return 0
+        if not yes and not _agreed(counts, verb):
+            return 1
+        done: Counts = Counter()
+        try:
+            for chunk in selected.run():
+                done.update(chunk)
+        finally:
+            # Also if the store has failed half-way.
+            _report(done, verb.past)
+        if verb is _REPLAY:
+            _hint(settings, Outbox(database).parked(), {sink for sink, _ in done})
+        return 0
+
+
+def _wrong(command: str, what: str) -> ConfigError:
+    return ConfigError([Problem(command, what)])
+
+
+def _see_that_it_exists(
+    settings: Settings, browser: Browser, choice: ReplaySelection, selected: Selected, verb: _Verb
+) -> None:
+    if choice.ids and (unknown := selected.unknown()):
+        numbers = ", ".join(map(str, unknown[:10])) + (", …" if len(unknown) > 10 else "")  # noqa: PLR2004
+        raise PollerError(f"there is no {numbers} among the deliveries; nothing was {verb.past}")
+
+    def none(column: str, value: str | None) -> bool:
+        return value is not None and not browser.deliveries(Selection(limit=1, equal={column: value}))
+
+    # A sink that was removed from the configuration may still have deliveries.
+    if choice.sink is not None and choice.sink not in settings.sinks and none("sink", choice.sink):
+        require_sink(settings, choice.sink)
+    for what, column, value in (("event", "event_id", choice.event), ("job", "job_arn", choice.job)):
+        if none(column, value):
+            raise PollerError(f"there is no delivery of the {what} {value}; nothing was {verb.past}")
+
+
+def _agreed(counts: Counts, verb: _Verb) -> bool:
+    if counts.total() <= _MANY:
+        return True
+    _report(counts, f"would {verb.base}")
+    if not sys.stdin.isatty():
+        raise _wrong(
+            verb.command,
+            f"these are {counts.total()} deliveries, more than {_MANY}; nothing was {verb.past}; "
+            f"add --yes to {verb.base} them, or --dry-run to see them",
+        )
+    return typer.confirm(verb.question.format(counts.total()))
+
+
+def _report(counts: Counts, verb: str) -> None:
+    if not counts:
+        typer.echo(f"{verb} nothing", err=True)
+    for sink in sorted({sink for sink, _ in counts}):
+        states = {state: count for (name, state), count in sorted(counts.items()) if name == sink}
+        parts = ", ".join(f"{count} {state}" for state, count in states.items())
+        typer.echo(f"{sink}: {verb} {sum(states.values())} deliveries ({parts})", err=True)
+
+
+def _hint(settings: Settings, parked: dict[str, str], sinks: Iterable[str]) -> None:
+    for sink in sorted(sinks):
+        if sink not in settings.sinks:
+            typer.echo(f"{sink}: is not configured; its deliveries wait until it is", err=True)
+        elif sink in parked:
+            typer.echo(
+                f"{sink}: is parked ({printable(parked[sink])}); its deliveries wait until "
+                f"`bedrock-poller sinks unpark {sink}`",
+                err=True,
+            )

@@ -62,5 +62,8 @@ def context_of(context: typer.Context) -> Context:
 JOB_HELP = "Its ARN, its id of 12 characters, or an end of its ARN that no other job has."
 """How a job can be named."""
 
+LARGEST_ID = 2**63 - 1
+"""The largest id that a delivery can have."""
+
 OutputOption = Annotated[Output, typer.Option("--output", help="For people or for programs.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="How many rows at most.")]

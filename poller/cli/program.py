@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from poller.cli.context import Context
-from poller.cli.deliveries import deliveries
-from poller.cli.looking import events, jobs, targets
 from poller.cli.options import JOB_HELP, context_of
 from poller.cli.options import duration as duration_
+from poller.cli.store_commands import deliveries, events, jobs, targets
 from poller.cli.version import LINE
 
 
@@ -86,7 +85,7 @@ def run(context: typer.Context) -> None:
     routes name, at least once and in order. The first scan of a target is recorded in silence, unless
     `poll.first_scan` is `emit`. Restart it at any time: what was owed is delivered then.
     """
-    from poller.cli.operate import run_daemon
+    from poller.cli.daemon import run_daemon
 
     run_daemon(context_of(context))
 
@@ -106,7 +105,7 @@ def once(
     For cron, and for trying out a configuration. Exits with 1 if a target could not be seen whole; what was
     seen is recorded all the same.
     """
-    from poller.cli.operate import run_one_poll
+    from poller.cli.daemon import run_one_poll
 
     raise typer.Exit(run_one_poll(context_of(context), dry_run=dry_run, drain=drain))
 
@@ -127,7 +126,7 @@ def demo(
     Starts a simulated Bedrock, the daemon, and a webhook receiver that verifies every signature; shows each
     transition as it arrives; then says what was lost. Exits with 0 only if nothing was.
     """
-    from poller.cli.trying import run_demo
+    from poller.cli.demo import run_demo
 
     raise typer.Exit(run_demo(context_of(context), duration=duration, jobs=jobs, speed=speed, seed=seed))
 
@@ -151,7 +150,7 @@ def simulate(
     `AWS_ENDPOINT_URL_STS`, and give any credentials. It lists, gets, starts, creates and stops jobs the way
     the service does, and submits some of its own in whatever region is asked for.
     """
-    from poller.cli.trying import run_simulator
+    from poller.cli.demo import run_simulator
 
     run_simulator(
         context_of(context),
@@ -172,7 +171,7 @@ def check_config(context: typer.Context) -> None:
     Each problem is printed with its file, line and key, and what would be right. Nothing is started and AWS
     is not called. Exits with 2 if there is a problem.
     """
-    from poller.cli.configuring import check
+    from poller.cli.config import check
 
     check(context_of(context))
 
@@ -184,7 +183,7 @@ def schema(
     ] = Which.CONFIG,
 ) -> None:
     """Print a JSON Schema, for editors and for receivers."""
-    from poller.cli.configuring import print_schema
+    from poller.cli.config import print_schema
 
     print_schema(which)
 
@@ -239,9 +238,9 @@ def iam_policy(
     assume the roles; with `--member` the policy of the roles; and with `--trust` who may assume them. What
     does not fit into JSON is a note on standard error.
     """
-    from poller.cli.configuring import Asked, print_policy
+    from poller.cli.config import PolicyOptions, print_policy
 
-    asked = Asked(
+    asked = PolicyOptions(
         member=member,
         trust=trust,
         organization=organization,
@@ -257,7 +256,7 @@ def iam_policy(
 @_app.command()
 def migrate(context: typer.Context) -> None:
     """Bring the store's schema to this version; `run` and `once` do so by themselves."""
-    from poller.cli.operate import run_migration
+    from poller.cli.daemon import run_migration
 
     run_migration(context_of(context))
 
@@ -284,7 +283,7 @@ def migrate_store(
     transaction, and counted and checked against the source; the source stays as it was. Deliveries go on from
     the copy with the same ids. Both need this version's schema; `migrate` brings the source up to it.
     """
-    from poller.cli.operate import copy_store
+    from poller.cli.daemon import copy_store
 
     files = {source: source_password, target: target_password}
     copy_store(source, target, {url: file for url, file in files.items() if file is not None})
@@ -312,7 +311,7 @@ def watch(
     Asks AWS itself, with the credentials of the target that watches the job's account and region, or else the
     current ones. Exits with 0 only if the job succeeded.
     """
-    from poller.cli.watching import follow
+    from poller.cli.watch import follow
 
     raise typer.Exit(follow(context_of(context), job, every=every.total_seconds()))
 
@@ -320,7 +319,7 @@ def watch(
 @_sinks.command("list")
 def sinks_list(context: typer.Context) -> None:
     """List the configured sinks: type, what is owed to each, and whether it is parked."""
-    from poller.cli.sinking import list_sinks
+    from poller.cli.sinks import list_sinks
 
     list_sinks(context_of(context))
 
@@ -331,7 +330,7 @@ def sinks_test(context: typer.Context, name: Annotated[str, typer.Argument(help=
 
     Nothing is recorded. The event's type is `bedrock-poller.sink.test`, so a receiver can tell it apart.
     """
-    from poller.cli.sinking import test_sink
+    from poller.cli.sinks import test_sink
 
     raise typer.Exit(test_sink(context_of(context), name))
 
@@ -341,7 +340,7 @@ def sinks_unpark(
     context: typer.Context, name: Annotated[str, typer.Argument(help="The sink's name.")]
 ) -> None:
     """Resume a sink that was parked because its receiver said that it is gone; its events were kept."""
-    from poller.cli.sinking import unpark_sink
+    from poller.cli.sinks import unpark_sink
 
     raise typer.Exit(unpark_sink(context_of(context), name))
 

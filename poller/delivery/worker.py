@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from poller import logs
 from poller.delivery.attempt import attempt, close_sink
 from poller.errors import DeliveryError, StoreError
-from poller.schedule import RetryPolicy, retry_delay
+from poller.retry import RetryPolicy, retry_delay
 from poller.store import Settlement
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import Any
 
+    from poller.heartbeats import Heartbeats
     from poller.metrics import Metrics
     from poller.model import Delivery
-    from poller.progress import Progress
     from poller.sinks.contract import Sink
     from poller.store import Outbox
 
@@ -60,7 +60,7 @@ class SinkWorker:
             here, and how long after a crash others wait before they take it over.
         threads: Runs the database's calls.
         metrics: Where attempts are counted.
-        progress: Told when the worker will be heard of next.
+        heartbeats: Told when the worker will be heard of next.
         draw: Uniform random numbers in [0, 1), for the jitter.
     """
 
@@ -72,14 +72,14 @@ class SinkWorker:
         lease: float,
         threads: Executor,
         metrics: Metrics,
-        progress: Progress,
+        heartbeats: Heartbeats,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.sink = sink
         self._outbox = outbox
         self._threads = threads
         self._metrics = metrics
-        self._progress = progress
+        self._heartbeats = heartbeats
         self._draw = draw
         self._duration = metrics.delivery_duration.labels(sink.name)
         retry = sink.settings.retry
@@ -124,7 +124,7 @@ class SinkWorker:
         """
         try:
             while not self._stopping:
-                self._progress.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline)
+                self._heartbeats.beat(f"sink {self.name}", within=_IDLE_SECONDS + self._deadline)
                 self._wake.clear()
                 try:
                     moved = await self._exchange()
@@ -141,7 +141,7 @@ class SinkWorker:
                     await asyncio.sleep(_STORE_RETRY_SECONDS)
         finally:
             await self._drain(grace)
-            self._progress.forget(f"sink {self.name}")
+            self._heartbeats.forget(f"sink {self.name}")
             await self._close()
 
     async def _close(self) -> None:

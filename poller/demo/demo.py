@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from poller.app import Daemon, Parts, load_settings
+from poller.app import Components, Daemon, load_settings
 from poller.demo.receiver import Receiver
 from poller.demo.show import Show
 from poller.simulator import Simulator, SimulatorServer
-from poller.store.browse import Browser
+from poller.store.queries import Browser
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,8 +110,8 @@ class Demo:
             await receiver.start()
             try:
                 _use(server.url)
-                parts = Parts(load_settings(None, _settings(Path(folder), receiver.url, secret)))
-                return await self._watch(Daemon(parts, signals=False), receiver, show)
+                components = Components(load_settings(None, _settings(Path(folder), receiver.url, secret)))
+                return await self._watch(Daemon(components, signals=False), receiver, show)
             finally:
                 await receiver.stop()
 
@@ -139,29 +139,29 @@ class Demo:
         self._clock.stop()
         show.judging()
         await self._seen_by_all(daemon, receiver, since=time.monotonic())
-        verdict = self._judge(daemon.parts, receiver)
+        verdict = self._judge(daemon.components, receiver)
         daemon.stop()
         await running
         return verdict
 
     async def _seen_by_all(self, daemon: Daemon, receiver: Receiver, *, since: float) -> None:
         """Wait until a poll that began after `since` has seen each target whole, and all is delivered."""
-        parts = daemon.parts
-        waiting = set(parts.targets)
+        components = daemon.components
+        waiting = set(components.targets)
         while waiting and time.monotonic() < since + _SETTLE_SECONDS:
             for target in tuple(waiting):
-                report = await daemon.generation.scheduler.poll(target)
+                report = await daemon.pipeline.scheduler.poll(target)
                 if report is not None and report.claimed and report.failure is None:
                     waiting.discard(target)
             await asyncio.sleep(0.05)
-        browser = Browser(parts.database)
+        browser = Browser(components.database)
         while time.monotonic() < since + _SETTLE_SECONDS:
             if not await asyncio.to_thread(browser.event_ids) - receiver.bodies.keys():
                 return
             await asyncio.sleep(0.1)
 
-    def _judge(self, parts: Parts, receiver: Receiver) -> Verdict:
-        browser = Browser(parts.database)
+    def _judge(self, components: Components, receiver: Receiver) -> Verdict:
+        browser = Browser(components.database)
         recorded = browser.event_ids()
         delivered = recorded & receiver.bodies.keys()
         known = dict(browser.statuses())

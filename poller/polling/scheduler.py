@@ -2,72 +2,64 @@
 
 APScheduler owns the timing: one job a target, never two polls of one target at once, missed runs merged into
 one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`, counted from when
-its last poll began, by whichever replica. APScheduler counts by the wall clock, so a jump of that clock is
-noticed against the monotonic one and every target is polled at once.
+its last poll began, on whichever replica.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING
 
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.polling.clock_jumps import watch_clock
+from poller.polling.fair_share import FairShare
 from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
-from poller.polling.turns import Turns
-from poller.polling.wakeful import WakefulScheduler
-from poller.schedule import next_strain, poll_interval
+from poller.polling.pace import JITTER, Pace, PaceTrigger
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Sequence
+    from datetime import timedelta
 
+    from poller.heartbeats import Heartbeats
     from poller.metrics import Metrics
     from poller.model import Target
-    from poller.polling.cycle import Cycle
-    from poller.polling.scan import Report
-    from poller.progress import Progress
+    from poller.polling.page import PollReport
+    from poller.polling.poller import Poller
 
 _log = logs.get(__name__)
 
-_JITTER = 0.1
-_CLOCK_CHECK_SECONDS = 5.0
-_CLOCK_JUMP_SECONDS = 2.0
 _NOT_OFFERED = (AwsReason.NETWORK, AwsReason.CREDENTIALS)
 """How a region answers that does not offer a service, or that an account has not enabled."""
 _LOOP = "polls"
 _MOST_TOLD = 500
 """With more targets than this, a poll that has found nothing new is told at debug level only."""
-_SAME_SECONDS = 2.0
-"""Two sightings of one poll may differ by so much, where a replica was slow to look."""
-_REFUSED_SECONDS = 2.0
-"""A replica that was slower than another has heard of the other's poll by then."""
 
 
 class PollScheduler:
     """Runs the polls.
 
     Args:
-        cycle: Does one poll.
+        poller: Does one poll.
         targets: What to poll.
         interval: Between polls of a target that has open jobs.
         idle_interval: Between polls of any other.
         concurrency: Polls at once, each in a thread.
         stop: Set to make running polls give up at the next page.
         metrics: Where polls are counted.
-        progress: Told when each target will be heard of next.
+        heartbeats: Told when each target will be heard of next.
         reported: Called with every poll's report.
-        crowded: Whether so much waits to be delivered that polls should bring less.
+        is_backlogged: Whether so much waits to be delivered that polls should bring less.
         optional: Targets of which nobody said that their account can use them.
         shared: Whether other replicas poll the same targets; a poll that one of them has begun counts.
     """
@@ -75,42 +67,38 @@ class PollScheduler:
     def __init__(
         self,
         *,
-        cycle: Cycle,
+        poller: Poller,
         targets: Sequence[Target],
         interval: timedelta,
         idle_interval: timedelta,
         concurrency: int,
         stop: threading.Event,
         metrics: Metrics,
-        progress: Progress,
-        reported: Callable[[Report], None] = lambda _: None,
-        crowded: Callable[[], bool] = lambda: False,
+        heartbeats: Heartbeats,
+        reported: Callable[[PollReport], None] = lambda _: None,
+        is_backlogged: Callable[[], bool] = lambda: False,
         optional: Collection[Target] = (),
         shared: bool = False,
     ) -> None:
-        self._cycle = cycle
+        self._poller = poller
         self._targets = targets
         self._interval = interval
         self._idle_interval = idle_interval
         self._stop = stop
         self._metrics = metrics
-        self._progress = progress
+        self._heartbeats = heartbeats
         self._reported = reported
-        self._crowded = crowded
+        self._is_backlogged = is_backlogged
         self._optional = optional
         self._shared = shared
-        self._begun: dict[str, float] = {}
-        self._planned: dict[str, float] = {}
+        self._paces = {target.id: Pace(interval.total_seconds()) for target in targets}
+        self._intervals = Counter(pace.interval for pace in self._paces.values())
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
-        self._turns = Turns(concurrency)
-        self._scheduler = WakefulScheduler(timezone=UTC)
-        self._running: set[asyncio.Task[Report | None]] = set()
-        self._current: dict[str, timedelta] = {}
-        self._paces: Counter[timedelta] = Counter()
-        self._last_change: dict[str, float] = {}
-        self._strain: dict[str, int] = {}
+        self._turns = FairShare(concurrency)
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._running: set[asyncio.Task[PollReport | None]] = set()
 
     def start(self) -> None:
         """Begin: every target is polled at once, and then in its rhythm; or not, after a stop."""
@@ -118,14 +106,14 @@ class PollScheduler:
             return
         # Each replica in an order of its own, so that they do not all ask for the same target.
         for target in random.sample(self._targets, len(self._targets)) if self._shared else self._targets:
-            self._last_change[target.id] = time.monotonic()
-            self._set_pace(target, self._interval)
+            pace = self._paces[target.id]
+            pace.last_change = time.monotonic()
+            self._show_interval(target, pace)
             self._scheduler.add_job(
                 self._run,
-                self._trigger(self._interval),
+                PaceTrigger(pace),
                 args=[target],
                 id=target.id,
-                next_run_time=self._next(target.id),
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
@@ -135,71 +123,34 @@ class PollScheduler:
 
     def seen(self, target_id: str, age: float) -> None:
         """Learn that a replica has begun to poll a target so many seconds ago; it may be known already."""
-        begun = time.monotonic() - age
-        known = self._begun.get(target_id)
-        if known is not None and begun - known < min(_SAME_SECONDS, self._interval.total_seconds() / 2):
-            return
-        self._begun[target_id] = begun
-        self._plan(target_id)
+        if target_id in self._paces:
+            shortest = self._interval.total_seconds()
+            self._paces[target_id].saw(time.monotonic() - age, shortest)
 
     def poll_soon(self, target_id: str) -> None:
         """Make a target due, because its last poll was cut off."""
-        self._begun.pop(target_id, None)
-        self._plan(target_id)
-
-    def _plan(self, target_id: str) -> None:
-        if target_id in self._current and not self._stop.is_set():
-            self._scheduler.modify_job(target_id, next_run_time=self._next(target_id))
-
-    def _next(self, target_id: str) -> datetime:
-        """When to poll a target: an interval after the last poll began, and at once without one."""
-        now = time.monotonic()
-        begun = self._begun.get(target_id)
-        if begun is not None:
-            interval = self._current.get(target_id, self._interval).total_seconds()
-            spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads polls, guards nothing
-            self._planned[target_id] = begun + interval * spread
-        wait = max(0.0, self._planned.get(target_id, now) - now) if begun is not None else 0.0
-        return datetime.now(UTC) + timedelta(seconds=wait)
-
-    async def watch_clock(self) -> None:
-        """Notice when the wall clock jumps, and poll every target then; runs until cancelled."""
-        before = time.time() - time.monotonic()
-        while True:
-            await asyncio.sleep(_CLOCK_CHECK_SECONDS)
-            offset = time.time() - time.monotonic()
-            if abs(offset - before) > _CLOCK_JUMP_SECONDS:
-                _log.warning("clock.jumped", seconds=round(offset - before, 3))
-                self.poll_now()
-            elif late := self._far_ahead():
-                # A jump there and back between two looks; what was timed in between is not.
-                _log.warning("clock.jumped", seconds=0.0, targets=late)
-                self.poll_now()
-            else:
-                # While the clock was behind, APScheduler may have set out to sleep until it is right.
-                self._scheduler.wakeup()
-            before = offset
-
-    def _far_ahead(self) -> list[str]:
-        """The targets whose next poll is later than their interval explains."""
-        if not self._current:
-            return []
-        now, shortest, late = datetime.now(UTC), _explained(min(+self._paces)), []
-        # Ordered by when they run, so that nearly all of many thousands need no look.
-        for job in reversed(self._scheduler.get_jobs()):
-            ahead = job.next_run_time - now
-            if ahead <= shortest:
-                break
-            if ahead > _explained(self._current[job.id]):
-                late.append(job.id)
-        return late
+        if target_id in self._paces:
+            self._paces[target_id].forget()
+            self._plan(target_id)
 
     def poll_now(self) -> None:
         """Make every target due, unless no more polls are to begin."""
-        if self._stop.is_set() or not self._scheduler.running:
-            return
         for target in self._targets:
-            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC))
+            self._paces[target.id].make_due()
+            self._plan(target.id)
+
+    def _plan(self, target_id: str) -> None:
+        """Let APScheduler ask when a target is due, instead of at its next run."""
+        if self._scheduler.running and not self._stop.is_set():
+            self._scheduler.reschedule_job(target_id, trigger=PaceTrigger(self._paces[target_id]))
+
+    async def watch_clock(self) -> None:
+        """Poll every target when the wall clock jumps; runs until cancelled."""
+        await watch_clock(self._scheduler, self._shortest, self.poll_now)
+
+    def _shortest(self) -> float:
+        """The shortest interval of any target, in seconds."""
+        return min(+self._intervals, default=self._interval.total_seconds())
 
     async def stop(self, grace: float) -> bool:
         """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds.
@@ -215,13 +166,13 @@ class PollScheduler:
             await asyncio.wait(self._running, timeout=grace)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        self._progress.forget(_LOOP)
+        self._heartbeats.forget(_LOOP)
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._running:
             _log.warning("poll.abandoned", polls=len(self._running))
         return not self._running
 
-    async def poll(self, target: Target, *, after: float = 0.0) -> Report | None:
+    async def poll(self, target: Target, *, after: float = 0.0) -> PollReport | None:
         """Poll one target now, unless somebody has begun to in the last `after` seconds.
 
         Returns:
@@ -232,7 +183,7 @@ class PollScheduler:
         report = None
         reason = None
         try:
-            poll = partial(self._cycle.poll, target, after=after)
+            poll = partial(self._poller.poll, target, after=after)
             report = await asyncio.get_running_loop().run_in_executor(self._threads, poll)
         except StoppedError:
             return None
@@ -264,7 +215,7 @@ class PollScheduler:
         elif report is not None:
             self._available(target)
             self._metrics.poll_last_success.labels(*labels).set_to_current_time()
-            news = report.changes or report.carried or report.full
+            news = report.changes or report.deferred or report.full
             _log.log(
                 logging.INFO if news or len(self._targets) <= _MOST_TOLD else logging.DEBUG,
                 "poll.finished",
@@ -273,12 +224,12 @@ class PollScheduler:
                 jobs=report.jobs,
                 events=report.events,
                 open_jobs=report.open_jobs,
-                carried=report.carried,
+                carried=report.deferred,
                 seconds=round(took, 3),
             )
         return report
 
-    def _is_unavailable(self, report: Report) -> bool:
+    def _is_unavailable(self, report: PollReport) -> bool:
         """Whether a target failed because its account cannot use that region; it is then asked rarely.
 
         Only if nobody said that it could, it never did, and the account answers elsewhere: or a role that is
@@ -289,7 +240,7 @@ class PollScheduler:
             return False
         if failure.reason not in _NOT_OFFERED or target.name not in self._answered:
             return False
-        report.strained = True
+        report.throttled = True
         if target not in self._unavailable:
             self._unavailable.add(target)
             self._metrics.unavailable.set(len(self._unavailable))
@@ -304,7 +255,7 @@ class PollScheduler:
             _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
-        after = self._current[target.id].total_seconds() * (1 - _JITTER) if self._shared else 0.0
+        after = self._paces[target.id].interval * (1 - JITTER) if self._shared else 0.0
         if self._is_early(target, after):
             return
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
@@ -313,14 +264,17 @@ class PollScheduler:
             after = 0.0
 
     def _is_early(self, target: Target, after: float) -> bool:
-        """Whether another replica has begun to poll a target meanwhile; then it is planned anew."""
-        if time.monotonic() - self._begun.get(target.id, -math.inf) >= after:
+        """Whether a replica has begun to poll a target since it was planned; then it is planned by that."""
+        pace = self._paces[target.id]
+        if pace.begun is None or time.monotonic() - pace.begun >= after:
             return False
+        pace.count_from(pace.begun)
         self._plan(target.id)
         return True
 
     async def _run_once(self, target: Target, after: float) -> bool:
         """Poll, and say whether there is more to do at once."""
+        pace = self._paces[target.id]
         async with self._turns.turn(target):
             # Where many are due at once, others poll some of them before their turn comes here.
             if self._stop.is_set() or self._is_early(target, after):
@@ -328,90 +282,58 @@ class PollScheduler:
             self._moved()
             self.expect(target)
             began = time.monotonic()
+            late = None if pace.begun is None else began - pace.due_at
             task = asyncio.ensure_future(self.poll(target, after=after))
             self._running.add(task)
             try:
                 report = await task
             finally:
                 self._running.discard(task)
-                self._progress.forget(_loop_of(target))
+                self._heartbeats.forget(_loop_of(target))
         if report is not None:
             self._turns.told(report)
             if report.claimed:
-                self._learn(report, began)
+                if late is not None:
+                    self._metrics.poll_lateness.observe(max(0.0, late))
+                self._adapt(report, pace)
+                # Not before the claim, or the next one could come too early for the store, which counts from
+                # there.
+                pace.count_from(report.begun or began)
+                self._plan(target.id)
             elif self._shared:
-                self._refused(target)
+                pace.ask_again_soon()
+                self._plan(target.id)
             self._reported(report)
         self._moved()
-        return report is not None and report.carried > 0 and not (report.strained or self._crowded())
+        return report is not None and report.deferred > 0 and not (report.throttled or self._is_backlogged())
 
-    def _learn(self, report: Report, began: float) -> None:
-        """Take note of a poll of ours, and plan the next."""
-        target = report.target
-        planned = self._planned.pop(target.id, None)
-        if planned is not None:
-            self._metrics.poll_lateness.observe(max(0.0, began - planned))
-        self._pace(report)
-        # Not before the claim, or the next one could come too early for the store, which counts from there.
-        self._begun[target.id] = report.begun or began
-        self._plan(target.id)
+    def _adapt(self, report: PollReport, pace: Pace) -> None:
+        """Set a target's interval by what its poll has found."""
+        target, before, backlogged = report.target, pace.interval, self._is_backlogged()
+        if pace.adapt(
+            report, interval=self._interval, idle_interval=self._idle_interval, backlogged=backlogged
+        ):
+            why = "throttled" if report.throttled else "backlog" if backlogged else "calm"
+            _log.warning("poll.strain_changed", target=target.id, times_slower=pace.backoff_factor, why=why)
+        if pace.interval != before:
+            self._intervals[before] -= 1
+            self._intervals[pace.interval] += 1
+            self._show_interval(target, pace)
+            _log.debug("poll.paced", target=target.id, seconds=pace.interval)
 
-    def _refused(self, target: Target) -> None:
-        """Ask for a target again soon, unless it is seen by then who was faster."""
-        if target.id in self._current and not self._stop.is_set():
-            wait = min(self._current[target.id], timedelta(seconds=_REFUSED_SECONDS))
-            self._scheduler.modify_job(target.id, next_run_time=datetime.now(UTC) + wait)
-
-    def _pace(self, report: Report) -> None:
-        target = report.target
-        if report.events:
-            self._last_change[target.id] = time.monotonic()
-        crowded = self._crowded()
-        strain = next_strain(self._strain.get(target.id, 1), strained=report.strained or crowded)
-        if strain != self._strain.get(target.id, 1):
-            why = "throttled" if report.strained else "backlog" if crowded else "calm"
-            _log.warning("poll.strain_changed", target=target.id, times_slower=strain, why=why)
-        self._strain[target.id] = strain
-        wanted = poll_interval(
-            interval=self._interval,
-            idle_interval=self._idle_interval,
-            open_jobs=report.open_jobs,
-            quiet_for=timedelta(seconds=time.monotonic() - self._last_change[target.id]),
-            strain=strain,
-        )
-        if wanted != self._current[target.id] and not self._stop.is_set():
-            self._set_pace(target, wanted)
-            self._scheduler.reschedule_job(target.id, trigger=self._trigger(wanted))
-            _log.debug("poll.paced", target=target.id, seconds=wanted.total_seconds())
-
-    def _set_pace(self, target: Target, interval: timedelta) -> None:
-        before = self._current.get(target.id)
-        if before is not None:
-            self._paces[before] -= 1
-        self._paces[interval] += 1
-        self._current[target.id] = interval
+    def _show_interval(self, target: Target, pace: Pace) -> None:
         labels = (target.name, target.region, target.kind)
-        self._metrics.poll_interval.labels(*labels).set(interval.total_seconds())
+        self._metrics.poll_interval.labels(*labels).set(pace.interval)
 
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""
         if not self._stop.is_set():
-            self._progress.beat(_loop_of(target), within=LONGEST_CALL_SECONDS)
+            self._heartbeats.beat(_loop_of(target), within=LONGEST_CALL_SECONDS)
 
     def _moved(self) -> None:
         """Take note that a poll has begun or ended; with so many threads, others may have to wait."""
-        if self._current and not self._stop.is_set():
-            soonest = min(+self._paces).total_seconds()
-            self._progress.beat(_LOOP, within=soonest * (1 + _JITTER) + LONGEST_CALL_SECONDS)
-
-    def _trigger(self, interval: timedelta) -> IntervalTrigger:
-        seconds = interval.total_seconds()
-        return IntervalTrigger(seconds=seconds, jitter=seconds * _JITTER, timezone=UTC)
-
-
-def _explained(interval: timedelta) -> timedelta:
-    """How long before a poll its target may have been planned."""
-    return interval * (1 + _JITTER) + timedelta(seconds=_CLOCK_JUMP_SECONDS)
+        if self._targets and not self._stop.is_set():
+            self._heartbeats.beat(_LOOP, within=self._shortest() * (1 + JITTER) + LONGEST_CALL_SECONDS)
 
 
 def _loop_of(target: Target) -> str:

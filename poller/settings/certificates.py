@@ -78,7 +78,7 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> None:
         raise ValueError(f"{path} holds a certificate that cannot be read; write it anew") from None
 
 
-def ends(cert_file: Path) -> datetime:
+def not_after(cert_file: Path) -> datetime:
     """When the first certificate of a file, the server's own, ends.
 
     Raises:

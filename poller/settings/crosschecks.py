@@ -11,13 +11,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from poller.model import Outcome
-from poller.settings.values import AUTO, is_account, is_glob, looks_like_region
-from poller.settings.wording import choose
+from poller.settings.error_messages import choose
+from poller.settings.types import AUTO, is_account, is_glob, looks_like_region
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from poller.settings.places import Location
+    from poller.settings.locations import Location
     from poller.settings.schema import RouteSettings, TargetSettings
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_settings import EnvSettingsSource
 
 from poller.errors import Problem
-from poller.settings.places import dotted
-from poller.settings.wording import did_you_mean
+from poller.settings.error_messages import did_you_mean
+from poller.settings.locations import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
-    from poller.settings.document import Document
-    from poller.settings.places import Location
+    from poller.settings.locations import Location
     from poller.settings.schema import Settings
+    from poller.settings.yaml_loader import Document
 
 PREFIX = "BEDROCK_POLLER_"
 _DELIMITER = "__"

@@ -13,20 +13,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from poller.errors import ConfigError
 from poller.settings.crosschecks import Parts, check
-from poller.settings.document import Document, read_document
 from poller.settings.environment import overlay
-from poller.settings.places import Places
-from poller.settings.reference import Reference, json_schema
+from poller.settings.error_messages import explain, locate, root_causes
+from poller.settings.json_schema import Reference, json_schema
+from poller.settings.locations import Places
 from poller.settings.schema import configuration
 from poller.settings.store_url import default_url
-from poller.settings.wording import explain, genuine, locate
+from poller.settings.yaml_loader import Document, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from poller.errors import Problem
-    from poller.settings.places import Location
+    from poller.settings.locations import Location
     from poller.settings.schema import Settings
     from poller.settings.sinks import SinkSettings
 
@@ -85,7 +85,7 @@ def _settings(
     except ValidationError as error:
         reference = Reference(json_schema(model))
         document.problems.extend(explain(error, data, document.places, reference))
-        wrong = {locate(detail["loc"], data)[:2] for detail in genuine(error, data)}
+        wrong = {locate(detail["loc"], data)[:2] for detail in root_causes(error, data)}
     for location, what in check(_parts(data, wrong, model, kinds)):
         document.problems.append(document.places.problem(locate(location, data), what))
     return settings

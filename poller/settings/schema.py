@@ -22,7 +22,7 @@ from poller.settings.durations import Duration
 from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import Section, SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
-from poller.settings.values import (
+from poller.settings.types import (
     AccountId,
     Comparison,
     ExternalId,

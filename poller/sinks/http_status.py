@@ -12,7 +12,7 @@ Pure. Three questions decide: did the receiver take the event, is it worth tryin
 
 An ingress answers 404 while a rollout leaves it without a backend. A gateway answers 401 or 403 while its
 authentication service is down or a token is replaced. None of them judged the event, and all of them pass.
-The short schedule is at least five attempts and at least 15 minutes; see `poller.schedule`.
+The short schedule is at least five attempts and at least 15 minutes; see `poller.retry`.
 """
 
 from __future__ import annotations

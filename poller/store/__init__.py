@@ -2,7 +2,7 @@
 
 from poller.store.database import Database
 from poller.store.outbox import Outbox, Settlement
-from poller.store.snapshot import Claim, Observation, Sighting, Snapshot
+from poller.store.snapshot import Claim, Observation, Snapshot, TargetActivity
 from poller.store.target_rows import OrganizationMemory
 
 __all__ = [
@@ -12,6 +12,6 @@ __all__ = [
     "OrganizationMemory",
     "Outbox",
     "Settlement",
-    "Sighting",
     "Snapshot",
+    "TargetActivity",
 ]

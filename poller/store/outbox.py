@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from poller.model import Delivery, Event, storable
 from poller.store.clock import FALL_SECONDS
 from poller.store.database import Prepared
-from poller.store.queue import (
+from poller.store.delivery_queries import (
     BACKLOG,
     BACKLOG_OF,
     BODIES,
@@ -34,7 +34,7 @@ from poller.store.queue import (
     PENDING_LITERAL,
     READY,
     RETRIED,
-    Heads,
+    DeliveryOrder,
     claimable,
     waiting,
 )
@@ -107,7 +107,7 @@ class Enqueue:
         delivery = database.insert(deliveries).on_conflict_do_nothing(index_elements=once)
         names = ("event_id", "sink", "job_arn", "state", "created_at", "due_at", "head")
         self._deliveries = Prepared(database.engine, delivery, names)
-        self._heads = Heads(database, deliveries.c.event_id)
+        self._heads = DeliveryOrder(database, deliveries.c.event_id)
 
     def __call__(self, connection: sa.Connection, owed: Sequence[tuple[Event, Collection[str]]]) -> None:
         """Write each event, and a delivery for each of its sinks; what is there already stays."""
@@ -171,7 +171,7 @@ class Outbox:
         self._delivered = Prepared(database.engine, DELIVERED)
         self._retried = Prepared(database.engine, RETRIED)
         self._given_up = Prepared(database.engine, GIVEN_UP)
-        self._heads = Heads(database, deliveries.c.id)
+        self._heads = DeliveryOrder(database, deliveries.c.id)
 
     def claim(self, sink: str, *, limit: int, lease: float) -> list[Delivery]:
         """Take up to `limit` due deliveries of a sink, oldest first, at most one for each job.
@@ -225,7 +225,7 @@ class Outbox:
                 return recorded, [], None
             fell = self._clock.fell_back(sink, now)
             if fell:
-                self._distrust(connection, sink, now, lease)
+                self._repair_future_leases(connection, sink, now, lease)
             claimed = self._claim(connection, sink, limit, now + lease, most_bytes)
             return recorded, claimed, now if fell else None
 
@@ -261,7 +261,7 @@ class Outbox:
             now, due = connection.execute(self._look, {"sink_name": sink}).one()
         return bool(due) or self._clock.fell_back(sink, now)
 
-    def _distrust(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
+    def _repair_future_leases(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
         """Correct what was written while the clock was ahead, and would wait until it is there again."""
         later = [
             deliveries.c.sink == sink,

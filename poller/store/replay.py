@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from poller.store.delivery_queries import DEAD, DROPPED, PENDING, DeliveryOrder
 from poller.store.dialects import by_bytes
-from poller.store.queue import DEAD, DROPPED, PENDING, Heads
 from poller.store.tables import deliveries, jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from poller.store.browse import Selection
     from poller.store.database import Database
+    from poller.store.queries import Selection
 
 Counts = Counter[tuple[str, str]]
 """How many deliveries, by sink and by the state that they were in."""
@@ -64,7 +64,7 @@ class Selected(ABC):
         self._database = database
         self._ids = ids
         self._chunk = chunk
-        self._heads = Heads(database, deliveries.c.id)
+        self._heads = DeliveryOrder(database, deliveries.c.id)
         self._conditions = selection.conditions(deliveries)
         if ids:
             self._conditions.append(deliveries.c.id.in_(ids))

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.errors import LeaseLostError
-from poller.model import Job, Known, Outcome, Records, Target
+from poller.model import Job, JobState, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.database import Prepared
 from poller.store.dialects import by_bytes
-from poller.store.outbox import Enqueue
-from poller.store.rows import (
+from poller.store.jobs import (
     COLUMNS,
     COUNTED,
     COUNTED_BY,
@@ -34,11 +33,12 @@ from poller.store.rows import (
     rank_of,
     row_of,
 )
+from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, job_counts, jobs, targets, to_micros
 from poller.store.target_rows import TargetRows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from poller.model import Change, Event
@@ -84,7 +84,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class TargetActivity:
     """What is seen of a target: the seconds since its last claim, and whether that poll was cut off."""
 
     target_id: str
@@ -106,6 +106,8 @@ class Snapshot:
         self._database = database
         self._owner = owner
         self.lease = lease
+        self.on_owed: Callable[[], None] = lambda: None
+        """Called, in the thread that recorded, after each commit that owes deliveries."""
         self._renewed: dict[str, float] = {}
         insert = database.insert(jobs)
         changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
@@ -190,7 +192,7 @@ class Snapshot:
             .returning(*self._remembered())
         )
 
-    def sightings(self, within: float | None) -> list[Sighting]:
+    def sightings(self, within: float | None) -> list[TargetActivity]:
         """What the other replicas are doing.
 
         Args:
@@ -210,7 +212,7 @@ class Snapshot:
         with self._database.read() as connection:
             found = [(self.rows.id_of(key), age, left) for key, age, left in connection.execute(statement)]
         # Rows of targets that are not configured here say nothing.
-        return [Sighting(one, age or 0.0, bool(left)) for one, age, left in found if one is not None]
+        return [TargetActivity(one, age or 0.0, bool(left)) for one, age, left in found if one is not None]
 
     def peek(self, target: Target) -> Claim:
         """What a claim would remember, without taking the lease; nothing may be written with it."""
@@ -247,7 +249,7 @@ class Snapshot:
             raise LeaseLostError(f"the lease on {claim.target.id} was lost; nothing was written")
         self._renewed[claim.key] = time.monotonic()
 
-    def recall(self, arns: Sequence[str]) -> tuple[dict[str, str], dict[str, Known]]:
+    def load_states(self, arns: Sequence[str]) -> tuple[dict[str, str], dict[str, JobState]]:
         """What is known of these jobs; those never seen are absent.
 
         Returns:
@@ -255,7 +257,7 @@ class Snapshot:
             a long history nearly all have ended, and need no more than that.
         """
         ended: dict[str, str] = {}
-        others: dict[str, Known] = {}
+        others: dict[str, JobState] = {}
         with self._database.read() as connection:
             for some in chunks(arns):
                 for row in connection.execute(RECALL, {"arns": some}):
@@ -265,7 +267,7 @@ class Snapshot:
                         others[row.arn] = known_of(row)
         return ended, others
 
-    def known(self, arns: Collection[str]) -> dict[str, Known]:
+    def known(self, arns: Collection[str]) -> dict[str, JobState]:
         """The rows of these jobs, by ARN; those never seen are absent."""
         with self._database.read() as connection:
             return {
@@ -274,7 +276,7 @@ class Snapshot:
                 for row in connection.execute(RECALL, {"arns": some})
             }
 
-    def remembered(self, arn: str) -> Job:
+    def load_job(self, arn: str) -> Job:
         """The last observation of a job that has a row, without the service's own JSON."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(jobs).where(jobs.c.arn == arn)).one()
@@ -386,6 +388,8 @@ class Snapshot:
             self._owe(connection, owed)
 
         self._database.write(transaction)
+        if owed:
+            self.on_owed()
 
     def _write(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Write the jobs' rows, and keep the counts by what they replace."""

@@ -14,14 +14,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from poller.errors import StoreError
-from poller.store.browse import Browser, Cut, Selection
+from poller.store.queries import Browser, Cut, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
-    from poller.store.browse import Row
+    from poller.store.queries import Row
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000

@@ -62,7 +62,7 @@ def is_stranger(scope: Scope) -> bool:
     return bool(scope.get(_STRANGER))
 
 
-class Guard:
+class AuthMiddleware:
     """An ASGI application in front of another one.
 
     Args:

@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from poller import __version__
 from poller.errors import StoreError
-from poller.store.browse import Selection
+from poller.store.queries import Selection
+from poller.web.api import LARGEST_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from poller.store import Outbox
-    from poller.store.browse import Browser
+    from poller.store.queries import Browser
 
 _EVENTS = 25
+_ROWS = 1000
+"""Rows of a table at most: a service may invent statuses without end."""
 # Names come from strangers. Escaping keeps them text; this keeps them powerless should it ever fail.
 _HEADERS = {
     "cache-control": "no-store",
@@ -57,10 +60,10 @@ def route(browser: Browser, outbox: Outbox, sinks: Callable[[], Iterable[str]]) 
         ]
         return template.render(
             version=__version__,
-            targets=browser.targets(Selection(limit=1000)),
-            counts=browser.job_counts(),
+            targets=browser.targets(Selection(limit=_ROWS)),
+            counts=browser.job_counts(_ROWS),
             sinks=owed,
-            events=browser.events(Selection(limit=_EVENTS)),
+            events=browser.events(Selection(limit=_EVENTS, most_bytes=LARGEST_ANSWER)),
         )
 
     async def answer(_request: Request) -> Response:

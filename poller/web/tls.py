@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from poller import logs
 from poller.errors import PollerError
-from poller.settings.certificates import ends, server_context
+from poller.settings.certificates import not_after, server_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,12 +65,12 @@ class CurrentCertificates(ssl.SSLContext):
             _log.error("web.certificate_unusable", error=str(error), remedy="the one before stays in use")
         else:
             file = self._settings.cert_file
-            _log.info("web.certificate_changed", file=str(file), ends=ends(file).isoformat())
+            _log.info("web.certificate_changed", file=str(file), ends=not_after(file).isoformat())
 
     def _load(self) -> ssl.SSLContext:
         tls = self._settings
         context = server_context(tls.cert_file, tls.key_file, tls.client_ca_file)
-        self._metrics.web_certificate.set(ends(tls.cert_file).timestamp())
+        self._metrics.web_certificate.set(not_after(tls.cert_file).timestamp())
         return context
 
     def _state(self) -> tuple[object, ...]:

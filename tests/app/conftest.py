@@ -1,4 +1,4 @@
-"""The parts of the program in front of the simulator, and a daemon that runs while something happens."""
+"""The components of the program in front of the simulator, and a daemon that runs while something happens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.app import Parts, load_settings
+from poller.app import Components, load_settings
 from tests.harness.daemon import environment
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def parts(
+def components(
     bedrock: SimulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Parts]]:
-    """Build the parts from settings, in front of the simulator; closed at the end."""
+) -> Iterator[Callable[..., Components]]:
+    """Build the components from settings, in front of the simulator; closed at the end."""
     for name, value in environment(bedrock.url, tmp_path).items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    made: list[Parts] = []
+    made: list[Components] = []
 
-    def build(**settings: str) -> Parts:
+    def build(**settings: str) -> Components:
         store = f"sqlite:///{tmp_path}/poller.db"
         environ = environment(bedrock.url, tmp_path, STORE__URL=store, **settings)
-        made.append(Parts(load_settings(None, environ)))
+        made.append(Components(load_settings(None, environ)))
         return made[-1]
 
     yield build

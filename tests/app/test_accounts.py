@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.app import run_once
-from poller.app.targets import look, remembered
+from poller.app.targets import discover_accounts, load_accounts
 from poller.aws import Account
 from poller.errors import AwsError, AwsReason
 from poller.store import OrganizationMemory
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.simulator import Simulator, SimulatorServer
 
 OPEN = [("InProgress", 0.0)]
@@ -149,13 +149,13 @@ def test_an_empty_bearer_token_is_none(
 
 
 def test_the_account_is_learned_from_the_jobs_where_sts_does_not_answer(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By one listing before anything is recorded; a warning says that STS could not be asked (fault 50)."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
     simulator._accounts["AKIDE2E"] = OTHER
     simulator.submit_async(script=OPEN, account=OTHER)
-    built = parts()
+    built = components()
     with capture_logs() as said:
         built.open_store()
     assert {target.account_id for target in built.targets} == {OTHER}
@@ -164,24 +164,24 @@ def test_the_account_is_learned_from_the_jobs_where_sts_does_not_answer(
 
 
 def test_a_target_of_an_unknown_account_records_nothing_before_it_is_known(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty listing is its baseline; the first job tells the account, and is announced by then."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
-    built = parts(TARGETS=json.dumps([place("a")]))
+    built = components(TARGETS=json.dumps([place("a")]))
     built.open_store()
     (target,) = built.targets
     assert target.account_id is None
-    cycle = built.cycle()
-    assert cycle.poll(target).account_id is None
+    poller = built.poller()
+    assert poller.poll(target).account_id is None
     arn = simulator.submit_async(script=OPEN)
-    report = cycle.poll(target)
+    report = poller.poll(target)
     assert (report.account_id, report.events, report.changes) == ("123456789012", 0, 0)
     assert built.learn(target, "123456789012")
-    built.announce(look=False)
+    built.announce(discover=False)
     (known,) = built.targets
     assert known.account_id == "123456789012"
-    assert built.cycle().poll(known).events == 1
+    assert built.poller().poll(known).events == 1
     assert [one.arn for one in built.snapshot.open_jobs(known)] == [arn]
 
 
@@ -204,7 +204,7 @@ def test_a_daemon_learns_an_account_while_it_runs(
 
 
 def test_once_learns_an_account_and_polls_again(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first listing fails, so that only the poll itself can tell whose jobs these are."""
     import asyncio
@@ -214,25 +214,25 @@ def test_once_learns_an_account_and_polls_again(
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", UNREACHABLE)
     simulator.submit_async(script=OPEN)
     simulator.faults.add(faults.AccessDenied(times=1))
-    built = parts(TARGETS=json.dumps([place("a")]), AWS__MAX_ATTEMPTS="1")
+    built = components(TARGETS=json.dumps([place("a")]), AWS__MAX_ATTEMPTS="1")
     found = asyncio.run(run_once(built))
     assert (found.jobs, found.failed) == (1, ())
 
 
 def test_jobs_of_another_account_are_said(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A role that leads elsewhere than its ARN says has a metric and one line of the log (fault 50)."""
     with Roles() as sts:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
         simulator.submit_async(script=OPEN)
-        built = parts(TARGETS=json.dumps([place("a", role_arn=role_of(ACCOUNT))]))
+        built = components(TARGETS=json.dumps([place("a", role_arn=role_of(ACCOUNT))]))
         built.open_store()
         (target,) = built.targets
         with capture_logs() as said:
-            cycle = built.cycle()
-            cycle.poll(target)
-            cycle.poll(target)
+            poller = built.poller()
+            poller.poll(target)
+            poller.poll(target)
     lines = [line for line in said if line["event"] == "target.account_mismatch"]
     assert [(line["account_id"], line["listed_account_id"]) for line in lines] == [(ACCOUNT, "123456789012")]
     labels = {"target": "a", "region": "us-east-1", "kind": "async_invoke"}
@@ -252,22 +252,22 @@ def test_excluded_accounts_and_those_of_other_filters_are_not_remembered(tmp_pat
 
     def found(**changed: Any) -> tuple[Account, ...]:
         settings = settings_of(tmp_path, {**target, "organization": organization | changed})
-        return remembered(settings, sdk, names, lambda _: memory)["org"]
+        return load_accounts(settings, sdk, names, lambda _: memory)["org"]
 
     assert found() == (Account(ACCOUNT),)
     assert found(exclude=[ACCOUNT, OTHER]) == ()
     assert found(tags={"team": "b"}) == ()
     assert found(units=["ou-abcd-11111111"]) == ()
     settings = settings_of(tmp_path, target)
-    assert remembered(settings, sdk, names) == {"org": (Account(ACCOUNT, "aws-cn"),)}
+    assert load_accounts(settings, sdk, names) == {"org": (Account(ACCOUNT, "aws-cn"),)}
 
 
 def test_what_an_organization_says_is_kept_for_the_next_start(
-    parts: Callable[..., Parts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look that succeeds is remembered; a look that fails keeps what was known."""
     target = place("org", organization={"role_name": "r"})
-    built = parts(TARGETS=json.dumps([target]))
+    built = components(TARGETS=json.dumps([target]))
     built.database.prepare()
     built.database.migrate()
     answers: list[Any] = [(Account(ACCOUNT), Account(OTHER)), AwsError("no", reason=AwsReason.NETWORK)]
@@ -279,8 +279,10 @@ def test_what_an_organization_says_is_kept_for_the_next_start(
         return answer
 
     monkeypatch.setattr("poller.app.targets.accounts_of", accounts_of)
-    first = look(built.settings, built.sessions, built.metrics, {}, built.snapshot.rows.remember_organization)
-    second = look(built.settings, built.sessions, built.metrics, first)
+    first = discover_accounts(
+        built.settings, built.sessions, built.metrics, {}, built.snapshot.rows.remember_organization
+    )
+    second = discover_accounts(built.settings, built.sessions, built.metrics, first)
     assert first == second == {"org": (Account(ACCOUNT), Account(OTHER))}
     memory = built.snapshot.rows.organization("org")
     assert memory is not None

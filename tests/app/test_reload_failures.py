@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from poller.app import Daemon
-from poller.app.gauges import StoreGauges
-from poller.app.parts import Parts as Built
+from poller.app.housekeeping import StoreGauges
+from poller.app.runtime import Components as Built
 from poller.model import Target
 from poller.store.tables import targets
 from tests.app.conftest import running
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.settings.schema import Settings
     from poller.simulator import Simulator
 
 OPEN = [("InProgress", 0.0)]
 
 
-def quiet(parts: Callable[..., Parts], **settings: str) -> Parts:
-    """Parts without a web server."""
-    return parts(WEB__LISTEN="null", **settings)
+def quiet(components: Callable[..., Components], **settings: str) -> Components:
+    """Components without a web server."""
+    return components(WEB__LISTEN="null", **settings)
 
 
 def test_any_failure_of_a_reload_keeps_the_old_configuration(
-    parts: Callable[..., Parts], simulator: Simulator
+    components: Callable[..., Components], simulator: Simulator
 ) -> None:
     """What nobody foresaw is logged with its traceback, counted by the metric, and polls go on (fault 62)."""
-    built = quiet(parts)
+    built = quiet(components)
 
     def read() -> Settings:
         raise ZeroDivisionError
@@ -65,19 +65,21 @@ def test_any_failure_of_a_reload_keeps_the_old_configuration(
     assert built.metrics.registry.get_sample_value("bedrock_poller_config_last_reload_successful") == 0
 
 
-def test_a_stop_overtakes_a_reload(parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_overtakes_a_reload(
+    components: Callable[..., Components], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reload that waits for something is given up, and the stop does not wait for it (fault 62)."""
-    built = quiet(parts)
+    built = quiet(components)
     begun, free = threading.Event(), threading.Event()
     announced_again: list[bool] = []
     announce = Built.announce
 
-    def slowly(self: Parts, *, look: bool = True) -> None:
+    def slowly(self: Components, *, discover: bool = True) -> None:
         if not self._first:
             begun.set()
             free.wait(20)
             announced_again.append(free.is_set())
-        announce(self, look=look)
+        announce(self, discover=discover)
 
     monkeypatch.setattr(Built, "announce", slowly)
     settings = built.settings
@@ -110,9 +112,9 @@ def test_a_clock_that_jumps_before_the_first_poll_ends_nothing() -> None:
     asyncio.run(main())
 
 
-def test_what_removed_sinks_are_owed_slows_nothing(parts: Callable[..., Parts]) -> None:
+def test_what_removed_sinks_are_owed_slows_nothing(components: Callable[..., Components]) -> None:
     """Their deliveries are shown and do not count as waiting; they are counted rarely (fault 60)."""
-    built = quiet(parts, SINKS=json.dumps({"kept": {"type": "log"}}))
+    built = quiet(components, SINKS=json.dumps({"kept": {"type": "log"}}))
     built.open_store()
     (target, _) = built.targets
     claim = built.snapshot.claim(target)
@@ -129,13 +131,13 @@ def test_what_removed_sinks_are_owed_slows_nothing(parts: Callable[..., Parts]) 
 
 
 def test_the_gauges_of_jobs_are_refreshed_though_another_replica_has_changed_them(
-    parts: Callable[..., Parts], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They follow the store, also where this process has nothing to poll (fault 76)."""
     monkeypatch.setattr("poller.app.daemon._JOBS_SECONDS", 0.2)
     monkeypatch.setattr("poller.app.daemon._GAUGES_SECONDS", 0.1)
     monkeypatch.setattr("poller.app.daemon._PAUSE_FACTOR", 1)
-    built = quiet(parts, POLL__INTERVAL="1h", POLL__IDLE_INTERVAL="1h")
+    built = quiet(components, POLL__INTERVAL="1h", POLL__IDLE_INTERVAL="1h")
     daemon = Daemon(built, signals=False)
     place = {"account_id": "123456789012", "region": "us-east-1", "kind": "model_invocation_job"}
 
@@ -153,17 +155,17 @@ def test_the_gauges_of_jobs_are_refreshed_though_another_replica_has_changed_the
 
 
 def test_a_full_scan_by_a_clock_that_was_ahead_is_due(
-    parts: Callable[..., Parts], simulator: Simulator
+    components: Callable[..., Components], simulator: Simulator
 ) -> None:
     """An age below zero is none: the next poll lists everything, and writes the right time (fault 59)."""
-    built = quiet(parts)
+    built = quiet(components)
     built.open_store()
     (target, _) = built.targets
-    cycle = built.cycle()
+    poller = built.poller()
     simulator.submit_async(script=OPEN)
     simulator.submit_batch(script=OPEN)
-    assert [cycle.poll(target).full for _ in range(2)] == [True, False]
+    assert [poller.poll(target).full for _ in range(2)] == [True, False]
     ahead = (datetime.now(UTC) + timedelta(days=365)).timestamp()
     with built.database.engine.begin() as connection:
         connection.execute(sa.update(targets).values(full_scan_at=ahead, claimed_at=ahead))
-    assert [cycle.poll(target).full for _ in range(2)] == [True, False]
+    assert [poller.poll(target).full for _ in range(2)] == [True, False]

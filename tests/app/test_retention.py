@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog.testing
 
-from poller.app.retention import Retention
+from poller.app.housekeeping import Retention
 from poller.errors import StoreError
 from poller.metrics import RETAINED, Metrics
 from poller.store import Database, Settlement

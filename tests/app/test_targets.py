@@ -11,8 +11,8 @@ import pytest
 
 from poller.app import Daemon as Embedded
 from poller.app import load_settings
-from poller.app.targets import remembered, watched
-from poller.aws import Access, Account
+from poller.app.targets import load_accounts, resolve_targets
+from poller.aws import Account, AccountAccess
 from poller.errors import ConfigError
 from tests.app.conftest import running
 from tests.e2e.tokens import SecurityTokens
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from poller.app import Parts
+    from poller.app import Components
     from poller.settings.schema import Settings
     from poller.simulator import Simulator, SimulatorServer
 
@@ -33,11 +33,11 @@ GOV = "arn:aws-us-gov:iam::111111111111:role/r"
 class Sdk:
     """What the targets ask of the SDK."""
 
-    def region(self, access: Access) -> str | None:
+    def region(self, access: AccountAccess) -> str | None:
         """The current region, with a role only."""
         return "ap-south-1" if access.role_arn else None
 
-    def partition(self, access: Access) -> str:
+    def partition(self, access: AccountAccess) -> str:
         """The role's partition."""
         return access.role_arn.split(":")[1] if access.role_arn else "aws-cn"
 
@@ -54,7 +54,7 @@ def settings_of(folder: Path, *targets: dict[str, Any]) -> Settings:
 
 def ids(folder: Path, *targets: dict[str, Any], **accounts: tuple[Account, ...]) -> list[str]:
     """The ids of the targets."""
-    found = watched(settings_of(folder, *targets), Sdk(), accounts)  # type: ignore[arg-type]
+    found = resolve_targets(settings_of(folder, *targets), Sdk(), accounts)  # type: ignore[arg-type]
     return [target.id for target in found.access]
 
 
@@ -77,7 +77,7 @@ def test_auto_means_every_region_of_the_partition(tmp_path: Path) -> None:
         {"name": "b", "regions": "auto", "role_arn": GOV},
         {"name": "c", "regions": ["eu-west-1"]},
     )
-    found = watched(settings, Sdk(), {})  # type: ignore[arg-type]
+    found = resolve_targets(settings, Sdk(), {})  # type: ignore[arg-type]
     assert [target.region for target in found.access] == [
         *("us-east-1", "eu-west-1"),
         "us-gov-west-1",
@@ -99,7 +99,7 @@ def test_an_organization_s_accounts_are_targets_by_role(tmp_path: Path) -> None:
     }
     settings = settings_of(tmp_path, target)
     accounts = (Account("111111111111"), Account("333333333333", "aws-us-gov"))
-    found = watched(settings, Sdk(), {"org": accounts}).access  # type: ignore[arg-type]
+    found = resolve_targets(settings, Sdk(), {"org": accounts}).access  # type: ignore[arg-type]
     assert [target.name for target in found] == ["org-111111111111", "org-333333333333"]
     assert [access.role_arn for (access,) in found.values()] == [
         "arn:aws:iam::111111111111:role/path/reader",
@@ -118,18 +118,18 @@ def test_accounts_are_remembered_by_their_names(tmp_path: Path) -> None:
     )
     names = ["org-111111111111", "org-1", "b", "b-111111111111", "xorg-222222222222"]
     sdk: Any = Sdk()
-    assert remembered(settings, sdk, names) == {"org": (Account("111111111111", "aws-cn"),)}
+    assert load_accounts(settings, sdk, names) == {"org": (Account("111111111111", "aws-cn"),)}
 
 
 def test_calls_are_shared_by_the_targets_of_one_place(
-    parts: Callable[..., Parts], simulator: Simulator
+    components: Callable[..., Components], simulator: Simulator
 ) -> None:
     """Two kinds in one account and region have half of the calls each; another region has its own."""
     targets = [
         {"name": "a", "regions": ["us-east-1", "eu-west-1"]},
         {"name": "b", "regions": ["eu-west-1"], "role_arn": ROLE, "kinds": ["async_invoke"]},
     ]
-    built = parts(TARGETS=json.dumps(targets), AWS__REQUESTS_PER_SECOND="200")
+    built = components(TARGETS=json.dumps(targets), AWS__REQUESTS_PER_SECOND="200")
     budgets = {target.id: built._budget(target) for target in built.targets}
     assert budgets["a/us-east-1/async_invoke"] == budgets["a/eu-west-1/model_invocation_job"]
     assert budgets["b/eu-west-1/async_invoke"] > budgets["a/us-east-1/async_invoke"]
@@ -194,18 +194,18 @@ def reload(daemon: Daemon, times: int) -> None:
 
 
 def test_a_look_in_between_puts_new_accounts_to_work(
-    parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch
+    components: Callable[..., Components], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a reload, other accounts become targets when the organization is looked at again."""
     monkeypatch.setattr("poller.app.daemon._ACCOUNTS_SECONDS", 0.05)
-    monkeypatch.setattr("poller.app.parts.Parts.refresh", 0.1)
+    monkeypatch.setattr("poller.app.runtime.Components.refresh", 0.1)
     accounts = [Account("111111111111")]
     monkeypatch.setattr("poller.app.targets.accounts_of", lambda *_, **__: tuple(accounts))
     target = {"name": "org", "regions": ["us-east-1"], "organization": {"role_name": "r"}}
-    daemon = Embedded(parts(TARGETS=json.dumps([target]), WEB__LISTEN="null"), signals=False)
+    daemon = Embedded(components(TARGETS=json.dumps([target]), WEB__LISTEN="null"), signals=False)
 
     def names() -> set[str]:
-        return {target.name for target in daemon.parts.targets}
+        return {target.name for target in daemon.components.targets}
 
     def during() -> None:
         assert names() == {"org-111111111111"}
@@ -215,6 +215,6 @@ def test_a_look_in_between_puts_new_accounts_to_work(
         eventually(lambda: names() == {"org-222222222222"})
 
     running(daemon, during)
-    sample = daemon.parts.metrics.registry.get_sample_value
+    sample = daemon.components.metrics.registry.get_sample_value
     assert sample("bedrock_poller_organization_accounts", {"target": "org"}) == 1
     assert sample("bedrock_poller_targets") == 2

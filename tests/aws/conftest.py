@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.aws import Access, JobsApi, Sessions
+from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.metrics import Metrics
 from poller.simulator import DEFAULT_REGION, Simulator
 from tests.harness.clock import Clock
@@ -101,4 +101,4 @@ def shared() -> Iterator[Sessions]:
 @pytest.fixture
 def api(shared: Sessions) -> Callable[[Kind], JobsApi]:
     """Makes the calls of a kind."""
-    return lambda kind: JobsApi(shared.client(Access(), DEFAULT_REGION, kind.service), kind)
+    return lambda kind: JobsApi(shared.client(AccountAccess(), DEFAULT_REGION, kind.service), kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.aws import Access, JobsApi
+from poller.aws import AccountAccess, JobsApi
 from poller.aws import api as api_module
 from poller.errors import AwsError, AwsReason, IncompleteScanError
 from poller.kinds import ASYNC_INVOKE, KINDS, MODEL_INVOCATION_JOB, Kind
@@ -363,7 +363,7 @@ def test_a_server_that_is_not_there_is_a_network_failure(
 ) -> None:
     """Connection refused (fault 24)."""
     environment.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:1")
-    client = make_sessions().client(Access(), DEFAULT_REGION, "bedrock-runtime")
+    client = make_sessions().client(AccountAccess(), DEFAULT_REGION, "bedrock-runtime")
     with pytest.raises(AwsError) as caught:
         next(JobsApi(client, ASYNC_INVOKE).pages(None))
     assert caught.value.reason is AwsReason.NETWORK
@@ -375,7 +375,7 @@ def test_missing_credentials_are_named_as_such(
     """The reason is not the network's."""
     environment.delenv("AWS_ACCESS_KEY_ID")
     environment.delenv("AWS_SECRET_ACCESS_KEY")
-    client = make_sessions().client(Access(), DEFAULT_REGION, "bedrock")
+    client = make_sessions().client(AccountAccess(), DEFAULT_REGION, "bedrock")
     with pytest.raises(AwsError) as caught:
         next(JobsApi(client, MODEL_INVOCATION_JOB).pages(None))
     assert caught.value.reason is AwsReason.CREDENTIALS

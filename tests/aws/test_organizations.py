@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from poller.aws import Access, Account, accounts_of
+from poller.aws import Account, AccountAccess, accounts_of
 from poller.aws.sessions import Client
 from poller.errors import AwsError, AwsReason
 
@@ -70,7 +70,7 @@ def organization(moto: str) -> Organization:
 
 def ids(make_sessions: Callable[..., Sessions], **options: Any) -> set[str]:
     """The ids of the accounts found."""
-    client = make_sessions().client(Access(), "us-east-1", "organizations")
+    client = make_sessions().client(AccountAccess(), "us-east-1", "organizations")
     return {account.id for account in accounts_of(client, **options)}
 
 
@@ -137,7 +137,7 @@ def test_only_active_accounts_count_page_by_page() -> None:
             ]
         },
     )
-    found = accounts_of(Client(canned, Access()))
+    found = accounts_of(Client(canned, AccountAccess()))
     assert found == (Account("000000000001", "aws-us-gov"), Account("000000000003", "aws-us-gov"))
     assert [asked.get("NextToken") for asked in canned.asked] == [None, "more", "still more"]
 
@@ -146,5 +146,7 @@ def test_a_listing_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     """A token for ever is given up, and no shorter list is believed."""
     monkeypatch.setattr("poller.aws.organizations._MOST_PAGES", 50)
     with pytest.raises(AwsError, match="not ended after 50 pages") as caught:
-        accounts_of(Client(Canned({"Accounts": [account(1, State="ACTIVE")], "NextToken": "t"}), Access()))
+        accounts_of(
+            Client(Canned({"Accounts": [account(1, State="ACTIVE")], "NextToken": "t"}), AccountAccess())
+        )
     assert caught.value.reason is AwsReason.INCOMPLETE

@@ -13,7 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from poller import logs
-from poller.aws import Access, JobsApi
+from poller.aws import AccountAccess, JobsApi
 from poller.aws.sessions import home_region
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 ROLE = "arn:aws:iam::111111111111:role/bedrock-poller-read"
 
 
-OWN = Access()
+OWN = AccountAccess()
 
 
-def listing(sessions: Sessions, access: Access = OWN, region: str = DEFAULT_REGION) -> int:
+def listing(sessions: Sessions, access: AccountAccess = OWN, region: str = DEFAULT_REGION) -> int:
     """List the batch jobs, and say how many there are."""
     jobs = JobsApi(sessions.client(access, region, "bedrock"), MODEL_INVOCATION_JOB)
     return sum(len(page.items) for page in jobs.pages(None))
@@ -72,11 +72,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_sdk_client_is_made_once_for_each_region_and_service(make_sessions: MakeSessions) -> None:
     """Every thread and every account gets the same one; another region or service has another."""
     sessions = make_sessions()
-    first = sessions.client(Access(), "us-east-1", "bedrock").shared
+    first = sessions.client(AccountAccess(), "us-east-1", "bedrock").shared
     found: list[Any] = []
 
     def get(number: int) -> None:
-        access = Access(role_arn=f"arn:aws:iam::{number:012}:role/reader")
+        access = AccountAccess(role_arn=f"arn:aws:iam::{number:012}:role/reader")
         found.append(sessions.client(access, "us-east-1", "bedrock").shared)
 
     threads = [threading.Thread(target=get, args=[number]) for number in range(4)]
@@ -86,8 +86,8 @@ def test_an_sdk_client_is_made_once_for_each_region_and_service(make_sessions: M
         thread.join()
     assert len(found) == 4
     assert all(client is first for client in found)
-    assert sessions.client(Access(), "eu-west-1", "bedrock").shared is not first
-    assert sessions.client(Access(), "us-east-1", "bedrock-runtime").shared is not first
+    assert sessions.client(AccountAccess(), "eu-west-1", "bedrock").shared is not first
+    assert sessions.client(AccountAccess(), "us-east-1", "bedrock-runtime").shared is not first
 
 
 def test_requests_say_who_sends_them(
@@ -148,7 +148,7 @@ def test_the_rate_is_shared_by_the_services_of_a_place_only(
     sessions = make_sessions(requests_per_second=0.001)
     listing(sessions)
     listing(sessions, region="eu-west-1")
-    runtime = JobsApi(sessions.client(Access(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE)
+    runtime = JobsApi(sessions.client(AccountAccess(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE)
     threading.Timer(0.05, stop.set).start()
     with pytest.raises(StoppedError):
         next(runtime.pages(None))
@@ -172,30 +172,30 @@ def test_what_cannot_become_a_client_has_a_reason(make_sessions: MakeSessions) -
     """A profile that is not there, and a region that is none."""
     sessions = make_sessions()
     for access, region, reason in (
-        (Access(profile="nobody"), "us-east-1", AwsReason.CREDENTIALS),
-        (Access(), "not a region!", AwsReason.INVALID),
+        (AccountAccess(profile="nobody"), "us-east-1", AwsReason.CREDENTIALS),
+        (AccountAccess(), "not a region!", AwsReason.INVALID),
     ):
         with pytest.raises(AwsError) as caught:
             sessions.client(access, region, "bedrock")
         assert caught.value.reason is reason
     with pytest.raises(AwsError):
-        sessions.region(Access(profile="nobody"))
+        sessions.region(AccountAccess(profile="nobody"))
 
 
 def test_the_current_region_is_the_sdk_s(
     make_sessions: MakeSessions, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`AWS_DEFAULT_REGION` and a profile's region first, then `AWS_REGION`; a role changes nothing."""
-    assert make_sessions().region(Access()) is None
+    assert make_sessions().region(AccountAccess()) is None
     environment.setenv("AWS_REGION", "eu-north-1")
-    assert make_sessions().region(Access(role_arn=ROLE)) == "eu-north-1"
+    assert make_sessions().region(AccountAccess(role_arn=ROLE)) == "eu-north-1"
     environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    assert make_sessions().region(Access()) == "eu-west-1"
+    assert make_sessions().region(AccountAccess()) == "eu-west-1"
     config = tmp_path / "config"
     config.write_text("[profile p]\nregion = ap-south-1\n")
     environment.setenv("AWS_CONFIG_FILE", str(config))
     environment.delenv("AWS_DEFAULT_REGION")
-    assert make_sessions().region(Access(profile="p")) == "ap-south-1"
+    assert make_sessions().region(AccountAccess(profile="p")) == "ap-south-1"
 
 
 def test_each_partition_has_a_home(make_sessions: MakeSessions, environment: pytest.MonkeyPatch) -> None:
@@ -205,10 +205,12 @@ def test_each_partition_has_a_home(make_sessions: MakeSessions, environment: pyt
     assert home_region("aws-cn") == "cn-northwest-1"
     sessions = make_sessions()
     for partition in ("aws", "aws-us-gov", "aws-cn"):
-        assert sessions.partition(Access(role_arn=ROLE.replace(":aws:", f":{partition}:"))) == partition
-    assert sessions.partition(Access()) == "aws"
+        assert (
+            sessions.partition(AccountAccess(role_arn=ROLE.replace(":aws:", f":{partition}:"))) == partition
+        )
+    assert sessions.partition(AccountAccess()) == "aws"
     environment.setenv("AWS_REGION", "cn-north-1")
-    assert sessions.partition(Access()) == "aws-cn"
+    assert sessions.partition(AccountAccess()) == "aws-cn"
 
 
 def test_the_regions_of_a_partition_are_those_the_sdk_knows(make_sessions: MakeSessions) -> None:
@@ -222,11 +224,14 @@ def test_the_regions_of_a_partition_are_those_the_sdk_knows(make_sessions: MakeS
 
 def test_the_external_id_is_no_part_of_an_access_s_identity() -> None:
     """Two accesses to one role share a session, and neither shows how the id is had."""
-    one, two = Access(role_arn=ROLE, external_id=lambda: "a"), Access(role_arn=ROLE, external_id=lambda: "b")
+    one, two = (
+        AccountAccess(role_arn=ROLE, external_id=lambda: "a"),
+        AccountAccess(role_arn=ROLE, external_id=lambda: "b"),
+    )
     assert one == two
     assert hash(one) == hash(two)
     assert "external_id" not in repr(one)
-    assert Access().external_id() is None
+    assert AccountAccess().external_id() is None
 
 
 class Sts:
@@ -262,7 +267,7 @@ def sts(moto: str, environment: pytest.MonkeyPatch) -> Sts:
     return Sts()
 
 
-def credentials_of(sessions: Sessions, access: Access) -> Any:
+def credentials_of(sessions: Sessions, access: AccountAccess) -> Any:
     """The credentials that a role's clients share."""
     return sessions.credentials(access)
 
@@ -279,7 +284,7 @@ def test_a_role_is_assumed_with_its_external_id(
 ) -> None:
     """Once for many calls and both services; requests carry the temporary credentials."""
     sessions = sts.watch(make_sessions())
-    access = Access(role_arn=ROLE, external_id=lambda: "xid-1")
+    access = AccountAccess(role_arn=ROLE, external_id=lambda: "xid-1")
     listing(sessions, access)
     listing(sessions, access)
     list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
@@ -294,10 +299,10 @@ def test_calls_at_once_are_each_signed_for_their_own_account(
 ) -> None:
     """Threads that share a client never sign with each other's credentials, nor wait for their turns."""
     sessions = make_sessions(requests_per_second=1000)
-    accesses = [Access(role_arn=f"arn:aws:iam::{number:012}:role/reader") for number in range(1, 9)]
+    accesses = [AccountAccess(role_arn=f"arn:aws:iam::{number:012}:role/reader") for number in range(1, 9)]
     used: dict[str, str] = {}
 
-    def list_ten_times(access: Access) -> None:
+    def list_ten_times(access: AccountAccess) -> None:
         for _ in range(10):
             listing(sessions, access)
         used[sessions.credentials(access).get_frozen_credentials().access_key] = str(access.role_arn)
@@ -316,7 +321,7 @@ def test_a_role_without_an_external_id_is_asked_for_without_one(
 ) -> None:
     """And an access without a role uses the credentials it has."""
     sessions = sts.watch(make_sessions())
-    listing(sessions, Access(role_arn=ROLE))
+    listing(sessions, AccountAccess(role_arn=ROLE))
     assert sts.asked == [{"RoleArn": ROLE, "RoleSessionName": "bedrock-poller"}]
     service.requests.clear()
     listing(sessions)
@@ -334,7 +339,7 @@ def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
     """An hour later the role is assumed anew, and the external id is read again for it (fault 24)."""
     file = tmp_path / "external_id"
     file.write_text("before")
-    access = Access(role_arn=ROLE, external_id=file.read_text)
+    access = AccountAccess(role_arn=ROLE, external_id=file.read_text)
     sessions = sts.watch(make_sessions())
     listing(sessions, access)
     file.write_text("after")
@@ -353,12 +358,12 @@ def test_hundreds_of_roles_are_assumed_by_one_client(
     """To make a client for each costs tens of milliseconds; a closed one is made anew."""
     sessions = make_sessions()
     for number in range(1, 4):
-        listing(sessions, Access(role_arn=f"arn:aws:iam::{number:012}:role/reader"))
+        listing(sessions, AccountAccess(role_arn=f"arn:aws:iam::{number:012}:role/reader"))
     assert len(set(keys_used(service))) == 3
     assert len(sessions._granting) == 1
     sessions.close()
     assert sessions._granting == {}
-    listing(sessions, Access(role_arn=ROLE))
+    listing(sessions, AccountAccess(role_arn=ROLE))
     assert len(set(keys_used(service))) == 4
 
 
@@ -368,7 +373,9 @@ def test_requests_say_who_makes_them(
     """The SDK's own description of itself, and the program's name, the same in every request."""
     sessions = make_sessions()
     listing(sessions)
-    list(JobsApi(sessions.client(Access(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
+    list(
+        JobsApi(sessions.client(AccountAccess(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None)
+    )
     (agent,) = {request.headers["user-agent"] for request in service.requests}
     assert agent.startswith("Boto3/")
     assert "Botocore#" in agent
@@ -380,7 +387,7 @@ def test_an_external_id_that_cannot_be_read_is_a_credentials_failure(
 ) -> None:
     """The message names the role and the file; the next poll tries again."""
     file = tmp_path / "external_id"
-    access = Access(role_arn=ROLE, external_id=file.read_text)
+    access = AccountAccess(role_arn=ROLE, external_id=file.read_text)
     sessions = make_sessions()
     with pytest.raises(AwsError, match="external_id") as caught:
         listing(sessions, access)
@@ -398,7 +405,7 @@ def test_a_role_that_may_not_be_assumed_is_access_denied(
     error = b"<Error><Code>AccessDenied</Code><Message>not sts:AssumeRole</Message></Error>"
     service.can(b"<ErrorResponse>" + error + b"</ErrorResponse>", status=403)
     with pytest.raises(AwsError, match="sts:AssumeRole") as caught:
-        listing(sessions, Access(role_arn=ROLE))
+        listing(sessions, AccountAccess(role_arn=ROLE))
     assert (caught.value.reason, caught.value.code) == (AwsReason.ACCESS_DENIED, "AccessDenied")
     service.answer = Simulator().handle
     assert listing(sessions) == 0
@@ -407,10 +414,10 @@ def test_a_role_that_may_not_be_assumed_is_access_denied(
 def test_closing_closes_every_client(make_sessions: MakeSessions, simulator: Simulator) -> None:
     """Closing twice does no harm, and a client asked for afterwards is a new one."""
     sessions = make_sessions()
-    first = sessions.client(Access(), DEFAULT_REGION, "bedrock").shared
+    first = sessions.client(AccountAccess(), DEFAULT_REGION, "bedrock").shared
     sessions.close()
     sessions.close()
-    assert sessions.client(Access(), DEFAULT_REGION, "bedrock").shared is not first
+    assert sessions.client(AccountAccess(), DEFAULT_REGION, "bedrock").shared is not first
 
 
 def test_the_account_is_that_of_the_role_or_the_one_that_sts_names(
@@ -422,9 +429,9 @@ def test_the_account_is_that_of_the_role_or_the_one_that_sts_names(
     sessions._source(None).events.register(
         "provide-client-params.sts.GetCallerIdentity", lambda **_: asked.append(1)
     )
-    assert sessions.account(Access(role_arn=ROLE)) == "111111111111"
+    assert sessions.account(AccountAccess(role_arn=ROLE)) == "111111111111"
     assert asked == []
-    assert sessions.account(Access()) == sessions.account(Access()) == "123456789012"
+    assert sessions.account(AccountAccess()) == sessions.account(AccountAccess()) == "123456789012"
     assert asked == [1]
 
 
@@ -434,7 +441,7 @@ def test_an_sts_that_does_not_answer_is_a_failure(
     """The error says what was asked for."""
     environment.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
     with pytest.raises(AwsError, match="asking STS for the account") as caught:
-        make_sessions().account(Access())
+        make_sessions().account(AccountAccess())
     assert caught.value.reason is AwsReason.NETWORK
 
 
@@ -445,11 +452,11 @@ def test_a_bearer_token_is_used_only_where_no_credential_is_configured(
     """A role and a profile go first, and an empty token is none; STS knows no token (fault 50)."""
     environment.setenv("AWS_BEARER_TOKEN_BEDROCK", token)
     sessions = make_sessions()
-    assert sessions.uses_bearer_token(Access()) == bool(token.strip())
-    assert not sessions.uses_bearer_token(Access(profile="p"))
-    assert not sessions.uses_bearer_token(Access(role_arn=ROLE))
+    assert sessions.uses_bearer_token(AccountAccess()) == bool(token.strip())
+    assert not sessions.uses_bearer_token(AccountAccess(profile="p"))
+    assert not sessions.uses_bearer_token(AccountAccess(role_arn=ROLE))
     if token.strip():
-        assert sessions.account(Access()) is None
+        assert sessions.account(AccountAccess()) is None
 
 
 @pytest.mark.parametrize(
@@ -483,7 +490,7 @@ def test_no_credential_of_the_environment_overrides_a_profile(
     for name, value in ambient.items():
         environment.setenv(name, value)
     sessions = make_sessions()
-    access = Access(profile="mine")
+    access = AccountAccess(profile="mine")
     listing(sessions, access)
     list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
     assert keys_used(service) == ["AKIDMINE"] * 2

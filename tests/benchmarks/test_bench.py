@@ -73,6 +73,8 @@ def test_a_small_run_prints_and_writes_every_row(tmp_path: Path) -> None:
         "from the list response to the webhook's receiver, to a last one, with a Get for its details: p50",
         "from the list response to the webhook's receiver, to a last one, with a Get for its details: p99",
         "processor time of an idle daemon",
+        "answer to a health probe beside 8 hostile receivers, median",
+        "answer to a health probe beside 8 hostile receivers, 99th percentile",
         "start of `bedrock-poller version`",
     ]
     assert len(what) == len(beginnings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.app.permissions import LARGEST_MANAGED_POLICY, PLACEHOLDER
+from poller.iam.policies import LARGEST_MANAGED_POLICY, PLACEHOLDER
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Done, Shell

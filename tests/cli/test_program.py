@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poller import __version__
-from poller.cli import hoist, main
+from poller.cli import main, move_global_options_first
 from poller.cli.program import program
 
 if TYPE_CHECKING:
@@ -101,9 +101,14 @@ def test_the_file_can_come_from_the_environment(shell: Shell, monkeypatch: pytes
 
 def test_what_follows_two_hyphens_stays_in_its_place() -> None:
     """After `--` nothing is an option, and an option without its value is left for the parser to complain."""
-    assert hoist(["sinks", "test", "--", "--config"]) == ["sinks", "test", "--", "--config"]
-    assert hoist(["run", "--config"]) == ["--config", "run"]
-    assert hoist(["a", "--log-level", "debug", "b"]) == ["--log-level", "debug", "a", "b"]
+    assert move_global_options_first(["sinks", "test", "--", "--config"]) == [
+        "sinks",
+        "test",
+        "--",
+        "--config",
+    ]
+    assert move_global_options_first(["run", "--config"]) == ["--config", "run"]
+    assert move_global_options_first(["a", "--log-level", "debug", "b"]) == ["--log-level", "debug", "a", "b"]
 
 
 def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from poller.delivery import SinkWorker
-from poller.envelope import job_event
+from poller.events import job_event
+from poller.heartbeats import Heartbeats
 from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Change, Event, EventType, Target
-from poller.progress import Progress
 from poller.settings.sinks import SinkSettings
 from poller.sinks.contract import Sink
 from poller.store import Database, Outbox
@@ -93,7 +93,7 @@ class Bench:
         self.database.migrate()
         self.outbox = Outbox(self.database)
         self.metrics = Metrics()
-        self.progress = Progress()
+        self.heartbeats = Heartbeats()
         self.threads = ThreadPoolExecutor(4)
 
     def _now(self) -> sa.ColumnElement[float]:
@@ -116,7 +116,7 @@ class Bench:
             lease=lease,
             threads=self.threads,
             metrics=self.metrics,
-            progress=self.progress,
+            heartbeats=self.heartbeats,
             draw=lambda: draw,
         )
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
-from poller.schedule import REFUSED_ATTEMPTS
+from poller.retry import REFUSED_ATTEMPTS
 from tests.delivery.conftest import Bench, Told, place
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_what_is_owed_is_delivered_in_order(bench: Bench) -> None:
         assert [number for which, number in sink.sent if which == job] == [0, 1, 2, 3]
     assert bench.states() == ["done"] * 20
     assert (sink.closed, bench.count("deliveries_total")) == (1, 20)
-    assert bench.progress.overdue() == {}
+    assert bench.heartbeats.overdue() == {}
 
 
 def test_no_more_sends_at_once_than_allowed(bench: Bench) -> None:

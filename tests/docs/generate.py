@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from poller.app.configuration import settings_model
-from poller.settings.reference import json_schema
+from poller.settings.json_schema import json_schema
 from tests.docs.pages import ROOT
 
 if TYPE_CHECKING:

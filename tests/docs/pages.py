@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
 
-from poller.cli import hoist
+from poller.cli import move_global_options_first
 from poller.cli.program import program
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def check_command_line(arguments: list[str]) -> str:
     Raises:
         Exception: There is no such command, or it takes no such options.
     """
-    context = program.make_context("bedrock-poller", hoist(arguments))
+    context = program.make_context("bedrock-poller", move_global_options_first(arguments))
     rest = [*context._protected_args, *context.args]
     command = program
     names: list[str] = []

@@ -13,7 +13,7 @@ import yaml
 
 from poller.app import load_settings
 from poller.app.configuration import settings_model
-from poller.envelope import schema
+from poller.events import schema
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, links, prose
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from poller.cli import run
-from poller.envelope import sample_event
 from poller.errors import DeliveryError
+from poller.events import sample_event
 from poller.sinks.webhook import WebhookSettings, WebhookSink
 from tests.docs.pages import ROOT, blocks
 from tests.harness.daemon import eventually

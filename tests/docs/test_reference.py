@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from poller.envelope import schema as event_schema
 from poller.errors import DeliveryReason, RefusalReason
+from poller.events import schema as event_schema
 from poller.metrics import ITEM_REASONS, POLL_REASONS, Metrics
 from poller.model import EventType
 from poller.sinks import registry

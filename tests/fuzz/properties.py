@@ -24,8 +24,8 @@ from poller.aws.wire import VerbatimParserFactory
 from poller.delivery import attempt
 from poller.diff import diff
 from poller.durations import parse_duration, parse_moment
-from poller.envelope import job_event
 from poller.errors import ConfigError, DeliveryError, ItemError
+from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Event, Target
 from poller.rules import Threshold

@@ -163,7 +163,7 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self.shut()
-        assert [copy.id for copy in self.copies if not copy.genuine] == []
+        assert [copy.id for copy in self.copies if not copy.signed] == []
 
     def open(self) -> None:
         """Accept connections, on the same port as before."""
@@ -180,12 +180,12 @@ class Receiver:
             self._listening.__exit__()
             self._listening = None
 
-    def take(self, one: str, body: bytes, *, genuine: bool, sender: str = "") -> Mood:
+    def take(self, one: str, body: bytes, *, signed: bool, sender: str = "") -> Mood:
         """Note an arrival, and say how to answer it."""
         at = time.time()
         mood = self.mood(one)
         with self._lock:
-            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, genuine, sender, at))
+            self._copies.append(Copy(self.name, one, body, mood.act is Act.TAKE, signed, sender, at))
         return mood
 
 
@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         one = self.headers["webhook-id"]
         sender = self.headers.get(SENDER, "")
-        mood = receiver.take(one, body, genuine=self._genuine(one, body), sender=sender)
+        mood = receiver.take(one, body, signed=self._is_signed(one, body), sender=sender)
         if mood.act is Act.RESET:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.close_connection = True
@@ -250,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # whoever asked has been killed, or waits no longer
 
-    def _genuine(self, one: str, body: bytes) -> bool:
+    def _is_signed(self, one: str, body: bytes) -> bool:
         # By hand, because a library would refuse a time that a wrong clock gave.
         signed = b".".join([one.encode(), self.headers["webhook-timestamp"].encode(), body])
         right = hmac.digest(_KEY, signed, hashlib.sha256)

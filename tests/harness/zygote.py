@@ -28,7 +28,7 @@ def warm() -> None:
     import sqlalchemy.dialects.postgresql.psycopg
 
     import poller.app
-    import poller.cli.operate
+    import poller.cli.daemon
     import poller.sinks.webhook
     import poller.store.migrations.versions
     import poller.web

@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from poller.aws import Access, JobsApi, Sessions
+from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.kinds import KINDS
 from poller.metrics import Metrics
 from poller.model import Event, Target
-from poller.polling import Cycle, Report, Rules, unlimited
+from poller.polling import Poller, PollReport, unlimited
+from poller.settings.schema import PollSettings
 from poller.simulator import DEFAULT_ACCOUNT, Simulator
 from poller.store import Database, Snapshot
 from poller.store.tables import deliveries, events
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from poller.polling import Ledger
     from poller.simulator import Received
     from tests.harness.clock import Clock
     from tests.harness.service import Service
@@ -50,14 +50,14 @@ class Calls:
     def api(self, target: Target) -> JobsApi:
         """The calls for a target; its name says with which credentials nothing more."""
         kind = KINDS[target.kind]
-        return JobsApi(self.sessions.client(Access(), target.region, kind.service), kind)
+        return JobsApi(self.sessions.client(AccountAccess(), target.region, kind.service), kind)
 
 
 @dataclass(frozen=True)
 class Poll:
     """What one poll did: its report, the events it recorded, the requests it made."""
 
-    report: Report
+    report: PollReport
     events: list[dict[str, Any]]
     requests: list[Received]
 
@@ -93,36 +93,38 @@ class Bench:
         database.migrate()
         return database
 
-    def cycle(
+    def poller(
         self,
         *,
-        ledger: Ledger | None = None,
+        snapshot: Snapshot | None = None,
         emit: bool = False,
         gets: Callable[[Target], int] = unlimited,
         overlap: timedelta = timedelta(minutes=10),
         full_scan_interval: timedelta = timedelta(hours=24),
         route: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda _: ("audit",),
-        alive: Callable[[Target], None] = lambda _: None,
-        recorded: Callable[[], None] = lambda: None,
+        on_progress: Callable[[Target], None] = lambda _: None,
         now: Callable[[], datetime] | None = None,
-    ) -> Cycle:
+    ) -> Poller:
         """What polls."""
-        return Cycle(
-            ledger=ledger or self.snapshot,
+        return Poller(
+            snapshot=snapshot or self.snapshot,
             api=self.calls.api,
             kind=lambda target: KINDS[target.kind],
-            rules=Rules(overlap, full_scan_interval, emit_first_scan=emit, gets=gets),
+            # A test's full scans may be due sooner than a configuration may have them.
+            settings=PollSettings(overlap=overlap, first_scan="emit" if emit else "baseline").model_copy(
+                update={"full_scan_interval": full_scan_interval}
+            ),
             route=route,
             metrics=self.metrics,
+            gets=gets,
             now=now or self.clock,
-            alive=alive,
-            recorded=recorded,
+            on_progress=on_progress,
         )
 
-    def poll(self, target: Target = BATCH, cycle: Cycle | None = None, **options: Any) -> Poll:
+    def poll(self, target: Target = BATCH, poller: Poller | None = None, **options: Any) -> Poll:
         """Poll once."""
         self.simulator.requests.clear()
-        report = (cycle or self.cycle(**options)).poll(target)
+        report = (poller or self.poller(**options)).poll(target)
         return Poll(report, self.news(), list(self.simulator.requests))
 
     def polls(self, count: int, target: Target = BATCH, every: float = 60) -> list[Poll]:
@@ -204,7 +206,7 @@ def calls(service: Service) -> Iterator[Calls]:
         found = Calls()
         for target in (BATCH, ASYNC):
             found.api(target)
-        found.sessions.credentials(Access())
+        found.sessions.credentials(AccountAccess())
         patch.undo()
         yield found
         found.sessions.close()

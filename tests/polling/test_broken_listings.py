@@ -127,7 +127,7 @@ def test_a_stop_ends_a_poll_between_its_calls(baselined: Bench) -> None:
         baselined.simulator.faults.active(faults.ShortPages(size=2)),
         pytest.raises(StoppedError),
     ):
-        baselined.poll(alive=lambda _: stop.set())
+        baselined.poll(on_progress=lambda _: stop.set())
     kept = len(baselined.news())
     assert 1 <= kept < 6
     stop.clear()

@@ -9,22 +9,22 @@ from poller.simulator import faults
 from tests.polling.conftest import BATCH, OPEN
 
 if TYPE_CHECKING:
-    from poller.polling import Cycle
+    from poller.polling import Poller
     from tests.polling.conftest import Bench, Poll
 
 
-def bounded(bench: Bench, gets: int) -> Cycle:
-    """A cycle that may make so many Gets a poll."""
-    return bench.cycle(gets=lambda _: gets)
+def bounded(bench: Bench, gets: int) -> Poller:
+    """A poller that may make so many Gets a poll."""
+    return bench.poller(gets=lambda _: gets)
 
 
-def until_done(bench: Bench, cycle: Cycle, most: int = 20) -> list[Poll]:
+def until_done(bench: Bench, poller: Poller, most: int = 20) -> list[Poll]:
     """Poll until nothing is carried any more."""
     polls: list[Poll] = []
     while len(polls) < most:
         bench.clock.tick(30)
-        polls.append(bench.poll(cycle=cycle))
-        if not polls[-1].report.carried:
+        polls.append(bench.poll(poller=poller))
+        if not polls[-1].report.deferred:
             return polls
     raise AssertionError(f"still carrying after {most} polls")
 
@@ -39,13 +39,13 @@ def test_open_jobs_that_do_not_fit_come_first_in_the_next_poll(bench: Bench) -> 
     ]
     bench.simulator.submit_batch(script=OPEN)
     bench.poll()
-    cycle = bounded(bench, 3)
+    poller = bounded(bench, 3)
     got: list[str] = []
     carried = []
     for _ in range(3):
         bench.clock.tick(30)
-        poll = bench.poll(cycle=cycle)
-        carried.append(poll.report.carried)
+        poll = bench.poll(poller=poller)
+        carried.append(poll.report.deferred)
         got += [
             request.parameters["jobIdentifier"]
             for request in poll.requests
@@ -80,8 +80,8 @@ def test_jobs_that_began_and_ended_unseen_are_not_lost_behind_the_window(bench: 
     for _ in range(6):
         bench.clock.tick(1200)
         arns.append(bench.simulator.submit_batch(script=[("Completed", 0.0)]))
-    cycle = bounded(bench, 1)
-    polls = until_done(bench, cycle)
+    poller = bounded(bench, 1)
+    polls = until_done(bench, poller)
     told = [event["data"]["job_arn"] for poll in polls for event in poll.events]
     assert sorted(told) == sorted(arns)
 
@@ -93,11 +93,11 @@ def test_without_a_budget_one_poll_does_it_all(bench: Bench) -> None:
         bench.simulator.submit_batch(script=[("Completed", 0.0)])
     bench.clock.tick(30)
     poll = bench.poll()
-    assert (len(poll.events), poll.report.carried) == (30, 0)
+    assert (len(poll.events), poll.report.deferred) == (30, 0)
 
 
 def test_a_throttled_poll_is_a_strained_one(bench: Bench) -> None:
     """The scheduler slows down by it; a calm poll says nothing."""
     with bench.simulator.faults.active(faults.Throttle()):
-        assert bench.poll().report.strained
-    assert not bench.poll(BATCH).report.strained
+        assert bench.poll().report.throttled
+    assert not bench.poll(BATCH).report.throttled

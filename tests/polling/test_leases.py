@@ -55,7 +55,7 @@ def test_a_poll_that_was_asleep_past_its_lease_writes_nothing(baselined: Bench) 
         assert thief.claim(BATCH) is not None
 
     with pytest.raises(LeaseLostError):
-        baselined.poll(alive=sleep)
+        baselined.poll(on_progress=sleep)
     assert (baselined.news(), baselined.statuses(), baselined.owed()) == ([], before, [])
     assert baselined.poll().report.claimed is False
     baselined.clock.tick(LEASE + 1)
@@ -76,7 +76,7 @@ def test_a_long_poll_keeps_its_lease(baselined: Bench, monkeypatch: pytest.Monke
         stolen.append(thief.claim(BATCH))
 
     with baselined.simulator.faults.active(faults.ShortPages(size=1)):
-        poll = baselined.poll(alive=slow)
+        poll = baselined.poll(on_progress=slow)
     assert poll.report.failure is None
     assert stolen == [None] * 6
 
@@ -89,7 +89,7 @@ def test_the_lease_is_given_back_after_a_failure(baselined: Bench) -> None:
 
     submit(baselined, 1)
     with pytest.raises(ZeroDivisionError):
-        baselined.poll(alive=explode)
+        baselined.poll(on_progress=explode)
     with baselined.simulator.faults.active(faults.Fail()):
         assert baselined.poll().report.failure is not None
     assert baselined.poll().told == [(None, "InProgress")]
@@ -138,7 +138,7 @@ def polled(bench: Bench, step: int) -> bool:
     victim = bench.open()
     killed = doom(victim, step)
     try:
-        bench.cycle(ledger=Snapshot(victim, owner=f"victim {step}", lease=LEASE)).poll(BATCH)
+        bench.poller(snapshot=Snapshot(victim, owner=f"victim {step}", lease=LEASE)).poll(BATCH)
     except Killed:
         pass
     finally:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poller.diff import diff
 from poller.kinds import CUT, KINDS
-from poller.model import Job, Known
+from poller.model import Job, JobState
 from poller.simulator import faults
 from poller.store.tables import jobs
 from tests.polling.conftest import ASYNC, BATCH, OPEN
@@ -167,14 +167,14 @@ def test_whatever_the_times_an_ending_is_told_once(data: st.DataObject) -> None:
     before = [*kind.open_statuses, "Unheard"]
     statuses = [*data.draw(st.lists(st.sampled_from(before), max_size=5)), "Failed"]
     statuses += data.draw(st.lists(st.sampled_from([*kind.open_statuses, "Failed"]), max_size=5))
-    known: dict[str, Known] = {}
+    known: dict[str, JobState] = {}
     told = []
     for status in statuses:
         item = {kind.arn[0]: arn, "status": status} | {key: data.draw(_moments) for key in FIELDS}
         job: Job = kind.observe(item, limit.submitted_at)
         for change in diff(known, [job], announce_new=True):
             told += [change.job.status] if change.event_type else []
-            known[arn] = Known(
+            known[arn] = JobState(
                 arn, job.status, job.rank, job.terminal, job.modified_at, change.entries, change.gone
             )
     assert told.count("Failed") == 1
@@ -229,13 +229,13 @@ def test_a_vanished_job_whose_get_is_denied_widens_no_window(baselined: Bench, l
     costs: list[int] = []
     with baselined.simulator.faults.active(hidden, poisoned(arn, code="AccessDeniedException", status=403)):
         for _ in range(9 * 4):
-            for _ in range(300):
+            for _ in range(150):
                 baselined.simulator.submit_batch(script=[("Submitted", 0), ("Completed", 1)])
             baselined.clock.tick(6 * 3600)
             poll = baselined.poll()
             assert not [event for event in poll.events if event["data"]["job_arn"] == arn]
             if not poll.report.full:
-                costs.append(len(poll.calls) - 300)
+                costs.append(len(poll.calls) - 150)
         assert max(costs) <= 3
     assert baselined.count("jobs_unconfirmed_total") > 0
     assert any(line["event"] == "job.unconfirmed" for line in log)
@@ -252,14 +252,14 @@ def test_items_without_a_status_keep_to_the_budget(bench: Bench) -> None:
     bare = faults.Change(
         lambda item: {key: value for key, value in item.items() if key != "status"}, operation=LISTS[BATCH]
     )
-    cycle = bench.cycle(gets=lambda _: 10)
+    poller = bench.poller(gets=lambda _: 10)
     renewals: list[Any] = []
     bench.simulator.faults.add(bare)
     arns = [bench.simulator.submit_batch(script=OPEN) for _ in range(40)]
     seen: list[str] = []
     for _ in range(4):
         bench.clock.tick(30)
-        poll = bench.poll(cycle=cycle, alive=renewals.append)
+        poll = bench.poll(poller=poller, on_progress=renewals.append)
         assert poll.calls.count(GETS[BATCH]) <= 10
         seen += [event["data"]["job_arn"] for event in poll.events]
     assert sorted(seen) == sorted(arns)
@@ -268,7 +268,7 @@ def test_items_without_a_status_keep_to_the_budget(bench: Bench) -> None:
     ended: list[Poll] = []
     for _ in range(8):
         bench.clock.tick(30)
-        ended.append(bench.poll(cycle=cycle))
+        ended.append(bench.poll(poller=poller))
     told = [event["data"]["status"] for poll in ended for event in poll.events]
     assert told == ["Completed"] * 40
 
@@ -310,7 +310,7 @@ def test_counts_whose_sum_no_integer_holds_freeze_no_gauge(baselined: Bench) -> 
 def test_more_jobs_on_a_page_than_a_statement_takes_parameters(baselined: Bench) -> None:
     """Forty thousand items in one answer are looked up in parts (fault 55)."""
     arns = [f"arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/{n:012}" for n in range(70_000)]
-    assert baselined.snapshot.recall(arns) == ({}, {})
+    assert baselined.snapshot.load_states(arns) == ({}, {})
     assert baselined.snapshot.known(arns) == {}
     claim = baselined.snapshot.claim(BATCH)
     assert claim is not None
@@ -322,10 +322,11 @@ def test_more_jobs_on_a_page_than_a_statement_takes_parameters(baselined: Bench)
 
 def test_large_items_are_recorded_a_few_at_a_time(baselined: Bench) -> None:
     """Twenty items of two megabytes are not all held as events at once (fault 55)."""
-    commits = []
+    commits: list[int] = []
+    baselined.snapshot.on_owed = lambda: commits.append(1)
     for _ in range(20):
         baselined.simulator.submit_batch(script=OPEN, fields={"jobName": "x" * 2_000_000})
-    poll = baselined.poll(recorded=lambda: commits.append(1))
+    poll = baselined.poll()
     assert len(poll.events) == 20
     assert len(commits) >= 4
 
@@ -364,7 +365,7 @@ def test_an_event_says_whether_it_has_what_only_a_get_tells(bench: Bench) -> Non
 def test_one_reset_connection_is_no_throttling(
     baselined: Bench, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A poll is strained by throttles, not by whatever else the SDK tried again for (fault 75)."""
+    """A poll is throttled by throttles, not by whatever else the SDK tried again for (fault 75)."""
     monkeypatch.setattr(baselined.calls.sessions, "_clients", {})
     config = baselined.calls.sessions._config
     from botocore.config import Config
@@ -373,7 +374,7 @@ def test_one_reset_connection_is_no_throttling(
     monkeypatch.setattr(baselined.calls.sessions, "_config", retrying)
     for name in ("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"):
         monkeypatch.setenv(name, service.url)
-    for fault, strained in ((faults.Reset(times=1), False), (faults.Throttle(times=1), True)):
+    for fault, throttled in ((faults.Reset(times=1), False), (faults.Throttle(times=1), True)):
         with baselined.simulator.faults.active(fault):
             poll = baselined.poll()
-        assert (poll.report.failure, poll.report.strained) == (None, strained)
+        assert (poll.report.failure, poll.report.throttled) == (None, throttled)

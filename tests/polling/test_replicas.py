@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from poller.errors import StoreError
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Follower, PollScheduler, Report
-from poller.progress import Progress
+from poller.polling import PollReport, PollScheduler, ReplicaWatcher
 from poller.store import Database, Snapshot
 from poller.store.tables import targets
 
@@ -47,30 +47,36 @@ class Replica:
         self.metrics = Metrics()
         self.cut_off: set[str] = set()
         self.scheduler = PollScheduler(
-            cycle=self,  # type: ignore[arg-type]  # all it is asked for is poll()
+            poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=TARGETS,
             interval=timedelta(seconds=INTERVAL),
             idle_interval=timedelta(seconds=INTERVAL),
             concurrency=4,
             stop=threading.Event(),
             metrics=self.metrics,
-            progress=Progress(),
+            heartbeats=Heartbeats(),
             shared=shared,
         )
-        self.follower = Follower(self.snapshot, self.scheduler, shared=shared)
+        self.follower = ReplicaWatcher(self.snapshot, self.scheduler, shared=shared)
 
-    def poll(self, target: Target, *, after: float = 0.0) -> Report:
+    def poll_hourly(self) -> None:
+        """Poll so rarely that only what is learned of others makes a target due."""
+        self.scheduler._interval = self.scheduler._idle_interval = timedelta(hours=1)
+        for pace in self.scheduler._paces.values():
+            pace.interval = 3600.0
+
+    def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
         """Claim a target, and give it back, or leave it lying."""
         claim = self.snapshot.claim(target, after=after)
         if claim is None:
             self.refused += 1
-            return Report(target, claimed=False)
+            return PollReport(target, claimed=False)
         with self.database.read() as connection:
             claimed_at = sa.select(targets.c.claimed_at).where(targets.c.id == claim.key)
             self.begun[target.id].append(connection.execute(claimed_at).scalar_one())
         if target.id not in self.cut_off:
             self.snapshot.release(claim)
-        return Report(target, open_jobs=1)
+        return PollReport(target, open_jobs=1)
 
 
 @pytest.fixture
@@ -141,14 +147,14 @@ def test_what_was_cut_off_is_polled_when_its_lease_is_over(
     replicas: Callable[..., list[Replica]], shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not only after another interval; a replica that is alone, after a restart, does the same."""
-    monkeypatch.setattr("poller.polling.following._SHARED_SECONDS", 0.1)
-    monkeypatch.setattr("poller.polling.following._ALONE_SECONDS", 0.1)
+    monkeypatch.setattr("poller.polling.replicas._SHARED_SECONDS", 0.1)
+    monkeypatch.setattr("poller.polling.replicas._ALONE_SECONDS", 0.1)
     (dead,) = replicas(1)
     lost = TARGETS[0]
     dead.cut_off.add(lost.id)
     dead.poll(lost)
     (second,) = replicas(1, shared=shared)
-    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    second.poll_hourly()
     run([second], lambda: second.begun[lost.id])
     (begun,) = second.begun[lost.id]
     assert begun - dead.begun[lost.id][0] > LEASE * 0.9
@@ -158,7 +164,7 @@ def test_a_store_that_fails_is_followed_again_later(
     replicas: Callable[..., list[Replica]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was missed meanwhile is seen at the next look that works."""
-    monkeypatch.setattr("poller.polling.following._SHARED_SECONDS", 0.1)
+    monkeypatch.setattr("poller.polling.replicas._SHARED_SECONDS", 0.1)
     first, second = replicas(2)
     real, looks = second.snapshot.sightings, []
 
@@ -169,7 +175,7 @@ def test_a_store_that_fails_is_followed_again_later(
         return real(within)
 
     monkeypatch.setattr(second.snapshot, "sightings", fail_thrice)
-    second.scheduler._interval = second.scheduler._idle_interval = timedelta(hours=1)
+    second.poll_hourly()
     for target in TARGETS:
         first.poll(target)
     run([second], lambda: len(looks) >= 5)

@@ -14,10 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollScheduler, Report
-from poller.progress import Progress
+from poller.polling import PollReport, PollScheduler
 from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ B = Target("b", "us-east-1", "async_invoke", "222222222222")
 
 
 class Script:
-    """Stands where the cycle stands: what each poll of a target does is the test's affair."""
+    """Stands where the poller stands: what each poll of a target does is the test's affair."""
 
-    def __init__(self, does: Callable[[Target], Report] | None = None) -> None:
+    def __init__(self, does: Callable[[Target], PollReport] | None = None) -> None:
         self.polls: list[tuple[str, float]] = []
         self.after: list[float] = []
         self.most_at_once = 0
-        self._does = does or Report
+        self._does = does or PollReport
         self._now: list[str] = []
         self._lock = threading.Lock()
 
-    def poll(self, target: Target, *, after: float = 0.0) -> Report:
+    def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
         """Poll."""
         self.after.append(after)
         with self._lock:
@@ -76,20 +76,20 @@ class Rig:
         self.script = script
         self.metrics = Metrics()
         self.clock = Clock()
-        self.progress = Progress(self.clock.monotonic)
+        self.heartbeats = Heartbeats(self.clock.monotonic)
         self.stop = threading.Event()
-        self.reports: list[Report] = []
+        self.reports: list[PollReport] = []
         self.scheduler = PollScheduler(
-            cycle=script,  # type: ignore[arg-type]  # all it is asked for is poll()
+            poller=script,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=targets,
             interval=timedelta(seconds=interval),
             idle_interval=timedelta(seconds=idle),
             concurrency=concurrency,
             stop=self.stop,
             metrics=self.metrics,
-            progress=self.progress,
+            heartbeats=self.heartbeats,
             reported=self.reports.append,
-            crowded=crowded,
+            is_backlogged=crowded,
             optional=optional,
         )
 
@@ -121,13 +121,13 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 def test_every_target_is_polled_at_once() -> None:
     """The first polls do not wait for the interval."""
-    script = Script(lambda target: Report(target, open_jobs=1))
+    script = Script(lambda target: PollReport(target, open_jobs=1))
     Rig(script, interval=3600, idle=3600).run(lambda: len(script.polls) == 2)
 
 
 def test_polls_keep_to_the_interval() -> None:
     """None comes earlier than a tenth of jitter allows, and they go on."""
-    script = Script(lambda target: Report(target, open_jobs=1))
+    script = Script(lambda target: PollReport(target, open_jobs=1))
     rig = Rig(script, interval=0.3, idle=60)
     rig.run(lambda: len(script.times("a")) >= 4)
     for name in "ab":
@@ -138,7 +138,7 @@ def test_polls_keep_to_the_interval() -> None:
 
 def test_a_target_without_open_jobs_is_polled_less_often() -> None:
     """Once it has been quiet for the idle interval, a target is polled at that; a busy one is not slowed."""
-    script = Script(lambda target: Report(target, open_jobs=int(target is A)))
+    script = Script(lambda target: PollReport(target, open_jobs=int(target is A)))
     rig = Rig(script, interval=0.05, idle=0.5)
     rig.run(lambda: rig.count("poll_interval_seconds", B) == 0.5)
     assert rig.count("poll_interval_seconds", A) == 0.05
@@ -147,7 +147,7 @@ def test_a_target_without_open_jobs_is_polled_less_often() -> None:
 def test_a_target_that_wakes_up_is_polled_more_often() -> None:
     """An event brings the short interval back."""
     wake = threading.Event()
-    script = Script(lambda target: Report(target, events=int(wake.is_set())))
+    script = Script(lambda target: PollReport(target, events=int(wake.is_set())))
     rig = Rig(script, interval=0.05, idle=0.3)
 
     def woken() -> bool:
@@ -161,7 +161,7 @@ def test_a_target_that_wakes_up_is_polled_more_often() -> None:
 def test_a_strained_target_is_polled_less_often_until_it_is_calm() -> None:
     """Throttling doubles the interval poll by poll up to eight times; calm polls bring it back (fault 14)."""
     calm = threading.Event()
-    script = Script(lambda target: Report(target, open_jobs=1, strained=not calm.is_set()))
+    script = Script(lambda target: PollReport(target, open_jobs=1, throttled=not calm.is_set()))
     rig = Rig(script, interval=0.02, idle=0.02)
 
     def recovered() -> bool:
@@ -176,7 +176,7 @@ def test_polls_slow_down_while_too_much_waits_to_be_delivered() -> None:
     """A backlog does for all targets what throttling does for one, carried work waits, and it is said why."""
     crowded = threading.Event()
     crowded.set()
-    script = Script(lambda target: Report(target, open_jobs=1, carried=1))
+    script = Script(lambda target: PollReport(target, open_jobs=1, deferred=1))
     rig = Rig(script, interval=0.05, idle=0.05, crowded=crowded.is_set)
 
     def recovered() -> bool:
@@ -197,17 +197,17 @@ def test_polls_slow_down_while_too_much_waits_to_be_delivered() -> None:
 
 def test_a_poll_that_carried_work_is_followed_at_once() -> None:
     """What did not fit the budget of one poll does not wait for the interval."""
-    script = Script(lambda target: Report(target, carried=int(len(script.times(target.name)) < 4)))
+    script = Script(lambda target: PollReport(target, deferred=int(len(script.times(target.name)) < 4)))
     Rig(script, interval=3600, idle=3600).run(lambda: len(script.times("a")) == 4)
 
 
 def test_a_poll_that_takes_long_is_not_begun_twice() -> None:
     """A target is polled once at a time, however long it takes, and the others go on meanwhile."""
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         if target is A:
             time.sleep(0.8)
-        return Report(target, open_jobs=1)
+        return PollReport(target, open_jobs=1)
 
     script = Script(does)
     Rig(script).run(lambda: len(script.times("b")) >= 6)
@@ -217,9 +217,9 @@ def test_a_poll_that_takes_long_is_not_begun_twice() -> None:
 def test_no_more_polls_at_once_than_allowed() -> None:
     """`concurrency` bounds the polls that run at the same time."""
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         time.sleep(0.05)
-        return Report(target)
+        return PollReport(target)
 
     script = Script(does)
     Rig(script, concurrency=1).run(lambda: len(script.polls) >= 6)
@@ -242,10 +242,10 @@ def test_a_failing_target_is_counted_and_does_not_hold_up_the_others(
     Injects fault 14.
     """
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         if target is A:
             raise error
-        return Report(target)
+        return PollReport(target)
 
     script = Script(does)
     rig = Rig(script)
@@ -264,7 +264,7 @@ def test_a_failing_target_is_counted_and_does_not_hold_up_the_others(
 def test_an_incomplete_poll_is_counted_by_its_reason(log: list[EventDict]) -> None:
     """A report with a failure counts as failed, with the AWS reason, and is reported all the same."""
     failure = AwsError("no", reason=AwsReason.THROTTLED, code="ThrottlingException")
-    script = Script(lambda target: Report(target, failure=failure, jobs=3))
+    script = Script(lambda target: PollReport(target, failure=failure, jobs=3))
     rig = Rig(script)
     rig.run(lambda: len(rig.reports) >= 2)
     assert rig.count("poll_failures_total", reason="throttled") >= 1
@@ -274,7 +274,7 @@ def test_an_incomplete_poll_is_counted_by_its_reason(log: list[EventDict]) -> No
 
 def test_a_target_held_by_another_replica_is_no_poll() -> None:
     """What was not claimed is not counted as a poll, nor as a success."""
-    script = Script(lambda target: Report(target, claimed=False))
+    script = Script(lambda target: PollReport(target, claimed=False))
     rig = Rig(script)
     rig.run(lambda: len(script.times("a")) >= 2)
     assert rig.count("polls_total") == 0
@@ -286,7 +286,7 @@ def test_a_stop_waits_for_running_polls() -> None:
     rig: list[Rig] = []
     noticed: list[bool] = []
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         noticed.append(rig[0].stop.wait(20))
         raise StoppedError("stopped")
 
@@ -303,10 +303,10 @@ def test_a_stop_is_bounded() -> None:
     free = threading.Event()
     ended: list[Target] = []
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         free.wait(20)
         ended.append(target)
-        return Report(target)
+        return PollReport(target)
 
     script = Script(does)
     rig = Rig(script)
@@ -325,7 +325,7 @@ def test_stopping_what_never_began_is_allowed() -> None:
     """A scheduler that was not started polls on request, and stops."""
     rig = Rig(Script())
 
-    async def main() -> Report | None:
+    async def main() -> PollReport | None:
         try:
             return await rig.scheduler.poll(A)
         finally:
@@ -360,8 +360,8 @@ def test_a_jump_of_the_wall_clock_makes_every_target_due(
     """When the wall clock jumps an hour either way, all targets are polled at once (fault 12)."""
     offset = [0.0]
     clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
-    monkeypatch.setattr("poller.polling.scheduler.time", clock)
-    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("poller.polling.clock_jumps.time", clock)
+    monkeypatch.setattr("poller.polling.clock_jumps._CHECK_SECONDS", 0.05)
     script = Script()
     rig = Rig(script, interval=600, idle=600)
 
@@ -381,10 +381,10 @@ def test_a_jump_during_the_stop_is_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     """A clock that jumps while running polls are waited for does not begin new ones, and breaks nothing."""
     offset = [0.0]
     clock = SimpleNamespace(time=lambda: time.time() + offset[0], monotonic=time.monotonic)
-    monkeypatch.setattr("poller.polling.scheduler.time", clock)
-    monkeypatch.setattr("poller.polling.scheduler._CLOCK_CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("poller.polling.clock_jumps.time", clock)
+    monkeypatch.setattr("poller.polling.clock_jumps._CHECK_SECONDS", 0.05)
     free = threading.Event()
-    script = Script(lambda target: (free.wait(10), Report(target))[1])
+    script = Script(lambda target: (free.wait(10), PollReport(target))[1])
     rig = Rig(script, interval=600, idle=600)
 
     async def during() -> None:
@@ -405,26 +405,26 @@ def test_progress_is_promised_for_the_polls_and_for_each_while_it_runs() -> None
     """Polls as a whole are expected to move, and each one that runs is; none is when all has ended."""
     rig = Rig(Script())
     names: set[str] = set()
-    real = rig.progress.beat
+    real = rig.heartbeats.beat
 
     def beat(name: str, *, within: float) -> None:
         names.add(name)
         real(name, within=within)
 
-    rig.progress.beat = beat  # type: ignore[method-assign]
+    rig.heartbeats.beat = beat  # type: ignore[method-assign]
     rig.run(lambda: len(rig.reports) >= 2)
     assert names == {"polls", f"poll {A.id}", f"poll {B.id}"}
     rig.clock.tick(100_000)
-    assert rig.progress.overdue() == {}
+    assert rig.heartbeats.overdue() == {}
 
 
 def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> None:
     """Health hears of a poll that has not got further for too long, and of polls that have ceased."""
     free = threading.Event()
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         free.wait(10)
-        return Report(target)
+        return PollReport(target)
 
     rig = Rig(Script(does), concurrency=1)
 
@@ -432,7 +432,7 @@ def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> No
         rig.scheduler.start()
         await eventually(lambda: len(rig.script.polls) == 1)
         rig.clock.tick(1000)
-        found = rig.progress.overdue()
+        found = rig.heartbeats.overdue()
         free.set()
         await rig.scheduler.stop(5)
         return found
@@ -449,11 +449,11 @@ def test_a_silent_service_leaves_threads_for_the_others() -> None:
     targets = [Target(f"dead-{number}", "eu-west-1", "async_invoke") for number in range(24)]
     answers = threading.Event()
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         if target.region == "us-east-1" or answers.is_set():
-            return Report(target, open_jobs=1)
+            return PollReport(target, open_jobs=1)
         time.sleep(0.3)
-        return Report(target, failure=silence)
+        return PollReport(target, failure=silence)
 
     script = Script(does)
     rig = Rig(script, targets=[*targets, A, B], concurrency=4)
@@ -476,10 +476,10 @@ def test_a_region_that_an_account_cannot_use_is_no_failure() -> None:
     seen = Target("a", "af-south-1", "async_invoke")
     enabled = threading.Event()
 
-    def does(target: Target) -> Report:
+    def does(target: Target) -> PollReport:
         if target is A or (target is far and enabled.is_set()):
-            return Report(target, open_jobs=1)
-        return Report(target, open_jobs=1, failure=refused, known=target is seen)
+            return PollReport(target, open_jobs=1)
+        return PollReport(target, open_jobs=1, failure=refused, known=target is seen)
 
     script = Script(does)
     optional = {A, far, alone, seen}

@@ -57,7 +57,8 @@ def test_a_new_job_is_announced(baselined: Bench, target: Target) -> None:
     submit = baselined.simulator.submit_async if target is ASYNC else baselined.simulator.submit_batch
     arn = submit(script=OPEN)
     woken: list[bool] = []
-    poll = baselined.poll(target, route=lambda _: ("audit", "ops"), recorded=lambda: woken.append(True))
+    baselined.snapshot.on_owed = lambda: woken.append(True)
+    poll = baselined.poll(target, route=lambda _: ("audit", "ops"))
     (event,) = poll.events
     assert event["type"] == "bedrock-poller.job.status_changed"
     assert (event["data"]["job_arn"], event["data"]["previous_status"]) == (arn, None)
@@ -194,13 +195,13 @@ def test_an_ending_is_announced_even_if_the_get_fails(baselined: Bench, fault: f
 def test_a_get_that_is_denied_is_said_once(baselined: Bench, log: list[EventDict]) -> None:
     """A missing permission on Get is one warning for each target, not one for each job (fault 25)."""
     arns = [baselined.simulator.submit_batch(script=OPEN) for _ in range(3)]
-    cycle = baselined.cycle()
-    baselined.poll(cycle=cycle)
+    poller = baselined.poller()
+    baselined.poll(poller=poller)
     baselined.clock.tick(5)
     for arn in arns:
         baselined.simulator.force(arn, "Completed")
     with baselined.simulator.faults.active(faults.AccessDenied(operation="GetModelInvocationJob")):
-        assert len(baselined.poll(cycle=cycle).events) == 3
+        assert len(baselined.poll(poller=poller).events) == 3
     (warning,) = [entry for entry in log if entry["event"] == "job.details_unavailable"]
     assert (warning["log_level"], warning["target"]) == ("warning", BATCH.id)
     assert "AccessDeniedException" in warning["error"]
@@ -261,14 +262,14 @@ def test_a_malformed_item_is_quarantined_alone(
     Injects fault 21.
     """
     first, bad, last = (baselined.simulator.submit_batch(script=OPEN) for _ in range(3))
-    cycle = baselined.cycle()
+    poller = baselined.poller()
     with baselined.simulator.faults.active(faults.Change(lambda _: shown, arn=bad)):
-        polls = [baselined.poll(cycle=cycle) for _ in range(2)]
+        polls = [baselined.poll(poller=poller) for _ in range(2)]
     assert [poll.report.failure for poll in polls] == [None, None]
     assert {event["data"]["job_arn"] for poll in polls for event in poll.events} == {first, last}
     assert baselined.count("items_quarantined_total", reason=reason) == 2
     assert [entry["event"] for entry in log].count("item.quarantined") == 1
-    assert baselined.poll(cycle=cycle).told == [(None, "InProgress")]
+    assert baselined.poll(poller=poller).told == [(None, "InProgress")]
 
 
 @pytest.mark.parametrize("late_first", [True, False])

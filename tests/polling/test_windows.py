@@ -171,7 +171,7 @@ def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -
             made.append(baselined.simulator.submit_batch(script=OPEN))
 
     with baselined.simulator.faults.active(faults.ShortPages(size=2)):
-        first = baselined.poll(alive=submit)
+        first = baselined.poll(on_progress=submit)
         baselined.clock.tick(60)
         second = baselined.poll()
     arns = [event["data"]["job_arn"] for poll in (first, second) for event in poll.events]
@@ -183,14 +183,14 @@ def test_jobs_submitted_while_the_list_is_paginated_are_seen(baselined: Bench) -
 def test_a_wrong_local_clock_misses_nothing_and_is_told(baselined: Bench, minutes: float) -> None:
     """Windows go by the service's clock; the skew is a metric, and above a minute a warning (fault 13)."""
     wrong = timedelta(minutes=minutes)
-    cycle = baselined.cycle(now=lambda: baselined.clock.now + wrong)
+    poller = baselined.poller(now=lambda: baselined.clock.now + wrong)
     with capture_logs() as lines:
         for _ in range(3):
             baselined.simulator.submit_batch(script=[("InProgress", 0), ("Completed", 30)])
             baselined.clock.tick(60)
             assert ("Completed", True) in [
                 (event["data"]["status"], event["data"]["terminal"])
-                for event in baselined.poll(cycle=cycle).events
+                for event in baselined.poll(poller=poller).events
             ]
     assert baselined.count("clock_skew_seconds") == pytest.approx(wrong.total_seconds(), abs=1)
     warned = [line for line in lines if line["event"] == "clock.skewed"]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from poller import logs
 from poller.app.configuration import load_with_warnings
-from poller.settings.certificates import ends
+from poller.settings.certificates import not_after
 from tests.settings.samples import load_text, problems_in
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_when_a_certificate_ends(tmp_path: Path, until: datetime) -> None:
     since = datetime(2000, 1, 1, tzinfo=UTC)
     AUTHORITY.issue_cert("a", not_before=since, not_after=until).cert_chain_pems[0].write_to_path(path)
     AUTHORITY.cert_pem.write_to_path(path, append=True)
-    assert ends(path) == until
+    assert not_after(path) == until
 
 
 def test_certificates_of_old_versions_end_too(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_certificates_of_old_versions_end_too(tmp_path: Path) -> None:
         shorter[at : at + 2] = length.to_bytes(2, "big")
     path = tmp_path / "cert.pem"
     path.write_text(ssl.DER_cert_to_PEM_cert(bytes(shorter)))
-    assert ends(path) == until
+    assert not_after(path) == until
 
 
 @pytest.fixture

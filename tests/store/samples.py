@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from poller.envelope import job_event
+from poller.events import job_event
 from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import Change, EventType, Target
 from poller.store import Observation

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from poller.errors import StoreError
 from poller.store import Database, Settlement
-from poller.store.browse import Selection
 from poller.store.dialects import Postgresql
+from poller.store.queries import Selection
 from poller.store.replay import Replay
 from poller.store.tables import metadata, sinks
 from tests.harness.relay import Relay

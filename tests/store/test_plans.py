@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poller.store import Database, Settlement
-from poller.store.browse import Selection
+from poller.store.queries import Selection
 from poller.store.replay import Replay
 from tests.store.samples import TARGET, announced, job
 from tests.store.test_outbox import claim

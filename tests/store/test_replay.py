@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poller.store import Settlement
-from poller.store.browse import Selection
 from poller.store.outbox import Removed
+from poller.store.queries import Selection
 from poller.store.replay import Drop, Replay
 from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job

@@ -16,8 +16,8 @@ from psycopg import sql
 from poller.errors import StoreError
 from poller.settings.secrets import read_secret_file
 from poller.store import Database, Settlement
-from poller.store.browse import Selection
 from poller.store.dialects import by_bytes
+from poller.store.queries import Selection
 from poller.store.replay import Replay
 from poller.store.tables import jobs
 from tests.harness.postgres import GUARDED, VERSIONS, Server

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from poller.model import Target
 from poller.store import Outbox, Settlement
-from poller.store.browse import Selection
 from poller.store.outbox import Removed
+from poller.store.queries import Selection
 from poller.store.replay import Replay
 from tests.store.conftest import Store
 from tests.store.samples import TARGET, announced, arn, job, silent

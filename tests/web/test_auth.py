@@ -18,8 +18,8 @@ from poller.errors import RefusalReason
 from poller.settings.passwords import check_hash, cost
 from poller.settings.web import AuthSettings
 from poller.store import Outbox
-from poller.store.browse import Browser
-from poller.web import api, auth, page, reloading
+from poller.store.queries import Browser
+from poller.web import api, auth, page, reload
 from tests.web.test_server import Answer, Site, request, site
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def basic(user: str = "prom", password: str = PASSWORD) -> str:
 def guarded(site: Site, tmp_path: Path) -> Site:
     """A site with every route there is, a user, and a token in a file."""
 
-    async def reload() -> str:
+    async def forbidden() -> str:
         raise AssertionError("nobody may reload")
 
     browser, outbox = Browser(site.database), Outbox(site.database)
     site.further = [
         page.route(browser, outbox, lambda: ()),
         *api.routes(browser),
-        reloading.route(reload),
+        reload.route(forbidden),
     ]
     token = tmp_path / "token"
     token.write_text(TOKEN + "\n")

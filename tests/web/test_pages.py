@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.envelope import job_event
+from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Change, EventType, Target
 from poller.store import Database, Observation, Outbox, Snapshot
-from poller.store.browse import Browser
+from poller.store.queries import Browser
 from poller.web import api, page
 from tests.web.test_server import Site
 
@@ -25,21 +25,29 @@ NAME = "<script>alert(1)</script>"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abcdefghwxyz"
 
 
+def record(database: Database, *items: dict[str, str]) -> None:
+    """Record jobs, each with its event, which is owed to one sink."""
+    target = Target("prod", "us-east-1", "model_invocation_job")
+    snapshot = Snapshot(database, owner="test", lease=15)
+    snapshot.register([target])
+    claim = snapshot.claim(target)
+    assert claim is not None
+    observations = []
+    for item in items:
+        change = Change(KINDS[target.kind].observe(item), None, {item["status"]: 1}, EventType.STATUS_CHANGED)
+        event = job_event(change, EventType.STATUS_CHANGED, target, datetime.now(UTC))
+        observations.append(Observation(change, event, ("ops",)))
+    snapshot.record(claim, observations)
+    snapshot.release(claim)
+
+
 @pytest.fixture
 def filled(tmp_path: Path) -> Iterator[Site]:
     """A site whose store has one job with a hostile name, its event and its delivery."""
     database = Database(f"sqlite:///{tmp_path}/poller.db")
     database.prepare()
     database.migrate()
-    target = Target("prod", "us-east-1", "model_invocation_job")
-    snapshot = Snapshot(database, owner="test", lease=15)
-    snapshot.register([target])
-    claim = snapshot.claim(target)
-    assert claim is not None
-    shown = {"jobArn": ARN, "jobName": NAME, "status": "Failed"}
-    change = Change(KINDS[target.kind].observe(shown), None, {"Failed": 1}, EventType.STATUS_CHANGED)
-    event = job_event(change, EventType.STATUS_CHANGED, target, datetime.now(UTC))
-    snapshot.record(claim, [Observation(change, event, ("ops",))])
+    record(database, {"jobArn": ARN, "jobName": NAME, "status": "Failed"})
     outbox, browser = Outbox(database), Browser(database)
     yield Site(database, further=[page.route(browser, outbox, lambda: ("audit",)), *api.routes(browser)])
     database.close()
@@ -55,6 +63,17 @@ def test_the_page_shows_what_is_there_and_runs_nothing(filled: Site) -> None:
     assert all(word in answer.text for word in ("prod", "us-east-1", "ops", "audit", "Failed"))
     assert NAME not in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_the_page_reads_a_bounded_number_of_bytes(filled: Site) -> None:
+    """Large events are shown until they come to 8 MiB, and statuses to a thousand rows (fault 64)."""
+    many = [{"jobArn": f"{ARN[:-4]}{n:04}", "jobName": "many", "status": f"T{n}"} for n in range(1200)]
+    large = [{"jobArn": f"{ARN[:-1]}{n}", "jobName": "n" * 2**20, "status": f"S{n}"} for n in range(10)]
+    record(filled.database, *many, *large)
+    (answer,) = filled.ask("/")
+    assert answer.status == 200
+    assert 0 < answer.text.count("n" * 2**20) < 8
+    assert answer.text.count("<td>123456789012</td>") == 1000
 
 
 @pytest.mark.parametrize("what", ["jobs", "events", "deliveries"])

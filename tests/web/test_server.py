@@ -17,12 +17,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from poller.errors import PollerError
+from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.progress import Progress
 from poller.store import Database
 from poller.web import Health, WebServer
-from poller.web.auth import Guard
+from poller.web.auth import AuthMiddleware
 from poller.web.server import application
 from poller.web.tls import CurrentCertificates
 
@@ -60,15 +60,15 @@ class Site:
     trust: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
-        self.progress = Progress(lambda: self.now)
+        self.heartbeats = Heartbeats(lambda: self.now)
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[WebServer]:
         """A server that runs as long as the block."""
-        health = Health(self.progress.overdue, self.database.probe, lambda: self.started)
+        health = Health(self.heartbeats.overdue, self.database.probe, lambda: self.started)
         app: ASGIApp = application(self.metrics.registry, health, self.further)
         if self.auth is not None:
-            app = Guard(app, self.auth, self.metrics, lambda: self.now)
+            app = AuthMiddleware(app, self.auth, self.metrics, lambda: self.now)
         certificates = CurrentCertificates(self.tls, self.metrics) if self.tls else None
         server = WebServer(app, host, 0, certificates)
         serving = asyncio.create_task(server.serve())
@@ -137,9 +137,9 @@ def test_metrics_can_be_parsed(site: Site, accept: str, parse: Callable[[str], A
 
 def test_healthy_while_every_loop_keeps_its_word(site: Site) -> None:
     """A loop that is heard of in time is healthy, and one that has ended is not expected."""
-    site.progress.beat("sink ops", within=10)
-    site.progress.beat("gone", within=1)
-    site.progress.forget("gone")
+    site.heartbeats.beat("sink ops", within=10)
+    site.heartbeats.beat("gone", within=1)
+    site.heartbeats.forget("gone")
     site.now = 9.9
     (answer,) = site.ask("/-/healthy")
     assert (answer.status, answer.text) == (200, "healthy\n")
@@ -147,8 +147,8 @@ def test_healthy_while_every_loop_keeps_its_word(site: Site) -> None:
 
 def test_an_overdue_loop_is_named(site: Site) -> None:
     """A loop that is late turns the answer to 503 and is named, with by how much."""
-    site.progress.beat("sink ops", within=10)
-    site.progress.beat("poll a/us-east-1/async_invoke", within=100)
+    site.heartbeats.beat("sink ops", within=10)
+    site.heartbeats.beat("poll a/us-east-1/async_invoke", within=100)
     site.now = 12.34
     (answer,) = site.ask("/-/healthy")
     assert answer.status == 503

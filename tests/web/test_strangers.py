@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from poller.errors import StoreError
 from poller.settings.web import AuthSettings
-from poller.store.browse import Browser, Cut, Selection
+from poller.store.queries import Browser, Cut, Selection
 from poller.store.tables import events
 from poller.web import api, connections
 from poller.web.server import Health, WebServer, application
@@ -162,7 +162,7 @@ def test_metrics_are_compressed_when_asked_for(site: Site) -> None:
 def test_names_in_health_answers_are_for_those_who_are_logged_in(site: Site) -> None:
     """Strangers learn that something is late, and not what it is called (fault 79)."""
     site.auth = AuthSettings.model_validate({"basic_auth_users": {"prom": HASH}})
-    site.progress.beat("sink CANARY", within=-5)
+    site.heartbeats.beat("sink CANARY", within=-5)
     stranger, wrong, known = (
         site.ask("/-/healthy", **headers)[0]
         for headers in ({}, {"Authorization": basic(password="no")}, {"Authorization": basic()})

@@ -1,0 +1,1 @@
+"""The least IAM policies that a configuration needs."""

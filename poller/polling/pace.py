@@ -1,0 +1,119 @@
+"""When each target is to be polled next, as APScheduler asks for it.
+
+A pace counts by the monotonic clock, from when the last poll of its target began, on whichever replica. Its
+trigger turns that into the wall-clock time that APScheduler wants. A poll seen on another replica only moves
+the due time: the job still fires when it was planned, finds its target not due, and fires again when it is.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.triggers.base import BaseTrigger
+
+from poller.pacing import next_backoff_factor, poll_interval
+
+if TYPE_CHECKING:
+    from poller.polling.page import PollReport
+
+JITTER = 0.1
+"""Polls are spread by this part of the interval, either way."""
+_SAME_SECONDS = 2.0
+"""Two sightings of one poll may differ by so much, where a replica was slow to look."""
+_REFUSED_SECONDS = 2.0
+"""A replica that was slower than another has heard of the other's poll by then."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """The rhythm of one target; times are monotonic seconds.
+
+    Args:
+        interval: Seconds between two polls.
+        due_at: When the next poll is to begin.
+        begun: When the last poll began; `None` if none is known.
+        last_change: When a poll last found a change.
+        backoff_factor: How many times slower than usual the target is polled.
+    """
+
+    interval: float
+    due_at: float = field(default_factory=time.monotonic)
+    begun: float | None = None
+    last_change: float = field(default_factory=time.monotonic)
+    backoff_factor: int = 1
+
+    def wait(self) -> float:
+        """Seconds until the next poll; zero if it is due."""
+        return max(0.0, self.due_at - time.monotonic())
+
+    def count_from(self, begun: float) -> None:
+        """Plan the next poll an interval after one that has begun."""
+        self.begun = begun
+        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads polls, guards nothing
+        self.due_at = begun + self.interval * spread
+
+    def saw(self, begun: float, shortest: float) -> None:
+        """Plan by a poll on another replica, unless that poll is known already."""
+        if self.begun is None or begun - self.begun >= min(_SAME_SECONDS, shortest / 2):
+            self.count_from(begun)
+
+    def make_due(self) -> None:
+        """Plan a poll for now."""
+        self.due_at = time.monotonic()
+
+    def forget(self) -> None:
+        """Plan a poll for now, as if there had been none."""
+        self.begun = None
+        self.make_due()
+
+    def ask_again_soon(self) -> None:
+        """Plan a short wait, after another replica was found at work on the target."""
+        self.due_at = time.monotonic() + min(self.interval, _REFUSED_SECONDS)
+
+    def adapt(
+        self, report: PollReport, *, interval: timedelta, idle_interval: timedelta, backlogged: bool
+    ) -> bool:
+        """Set the interval by what a poll has found; returns whether the backoff_factor has changed.
+
+        Args:
+            report: What the poll found.
+            interval: Configured for targets with open jobs.
+            idle_interval: Configured for others.
+            backlogged: Whether so many deliveries wait that polls should bring less.
+        """
+        now = time.monotonic()
+        if report.events:
+            self.last_change = now
+        before = self.backoff_factor
+        self.backoff_factor = next_backoff_factor(before, throttled=report.throttled or backlogged)
+        self.interval = poll_interval(
+            interval=interval,
+            idle_interval=idle_interval,
+            open_jobs=report.open_jobs,
+            quiet_for=timedelta(seconds=now - self.last_change),
+            backoff_factor=self.backoff_factor,
+        ).total_seconds()
+        return self.backoff_factor != before
+
+
+class PaceTrigger(BaseTrigger):  # type: ignore[misc] # it has no types
+    """Tells APScheduler when a target is due.
+
+    Args:
+        pace: The target's pace.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """When the target is due; an interval from now if that is what it fires for."""
+        wait = self.pace.wait()
+        if previous_fire_time is not None and wait == 0:
+            # The end of the poll that begins now plans the next one; this is for a poll that does not end.
+            wait = self.pace.interval
+        return now + timedelta(seconds=wait)

@@ -1,0 +1,324 @@
+"""Records what the answers of one poll show: parse → diff → enrich → record.
+
+Each page is diffed, committed and forgotten, so memory does not grow with the number of jobs. What a page
+shows is recorded even if the next page never comes. Only the open jobs, which quotas keep few, are held, to
+notice what a complete listing did not show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from poller import logs
+from poller.diff import diff, supersedes
+from poller.errors import AwsError, AwsReason, ItemError
+from poller.events import happened_at, job_event
+from poller.model import Details
+from poller.store import Observation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from poller.aws import JobsApi, Page
+    from poller.kinds import Kind
+    from poller.model import Change, Job, JobState, Target
+    from poller.plan import OpenJob
+    from poller.polling.poller import Poller
+    from poller.store import Claim
+
+_log = logs.get(__name__)
+
+_ENDED_AT_ONCE = 20
+"""How many ended jobs wait for their details before they are recorded; bounds what a kill repeats."""
+_DETAIL_ATTEMPTS = 3
+_SKEW_SECONDS = 60.0
+_NO_DATE = timedelta(days=1)
+"""How much later than the local clock a time may be, where the service's answer has no `Date`."""
+_MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of events that one transaction records."""
+
+
+@dataclass(slots=True)
+class PollReport:
+    """What one poll found.
+
+    Args:
+        target: The target.
+        claimed: False if another replica holds the target's lease.
+        known: A complete scan of the target has been recorded before.
+        full: The listing had no window.
+        jobs: Items listed.
+        changes: Rows of the snapshot written.
+        events: Events recorded.
+        open_jobs: Open jobs at the end.
+        deferred: Jobs left to the next poll, because the budget of calls was spent.
+        throttled: AWS throttled the poll, or a call needed more than one attempt.
+        failure: Why the poll is incomplete; `None` if the target was seen whole.
+        account_id: The account whose jobs are listed, if it was unknown; the poll ended there.
+        begun: When the target was claimed, in monotonic seconds; `None` if it was not.
+    """
+
+    target: Target
+    claimed: bool = True
+    known: bool = False
+    full: bool = False
+    jobs: int = 0
+    changes: int = 0
+    events: int = 0
+    open_jobs: int = 0
+    deferred: int = 0
+    throttled: bool = False
+    failure: AwsError | None = None
+    account_id: str | None = None
+    begun: float | None = None
+
+
+class JobRecorder:
+    """Records the jobs that the answers of one poll show.
+
+    Args:
+        poller: What the poll belongs to.
+        claim: The lease to write under.
+        api: Makes the calls.
+        kind: The declaration of the target's kind.
+        report: Counts what was found.
+        open_jobs: The snapshot's open jobs at the beginning.
+        announce: Whether a job without a row is an event.
+        gets: How many Gets the poll may make.
+        reserved: Gets that are kept back for open jobs which the listing does not show.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        claim: Claim,
+        api: JobsApi,
+        kind: Kind,
+        report: PollReport,
+        open_jobs: Sequence[OpenJob],
+        announce: bool,
+        gets: int,
+        reserved: int,
+    ) -> None:
+        self.poller = poller
+        self.claim = claim
+        self.api = api
+        self.kind = kind
+        self._snapshot = poller.snapshot
+        self._metrics = poller.metrics
+        self._report = report
+        self._announce = announce
+        self._pages = 0
+        self._reserved = min(reserved, gets // 2)
+        self.gets_left = gets
+        self.unseen = {job.arn: job for job in open_jobs}
+        """Open jobs that no answer has shown yet."""
+        self.returned: set[str] = set()
+        """Jobs that earlier listings lacked and this poll has seen."""
+        self.statusless: dict[str, ItemError] = {}
+        """Jobs whose item has no status, which the service's model allows; a Get has it."""
+        self.high_water: datetime | None = None
+        """The newest submission listed."""
+        self.deferred = 0
+        """Endings that were not recorded for want of calls."""
+
+    def record_page(self, page: Page) -> None:
+        """Record what one page of the listing shows."""
+        if page.served_at is not None and not self._pages:
+            self._compare_clocks(page.served_at)
+        self._pages += 1
+        self._report.jobs += len(page.items)
+        self._raise_high_water(page)
+        jobs, known = self._parse(page)
+        self.record_jobs(jobs, known)
+
+    def record_job(self, job: Job, served_at: datetime | None) -> None:
+        """Record what a Get shows of one job."""
+        known = self._without_future_times(self._snapshot.known([job.arn]), served_at)
+        self.record_jobs([replace(job, details=Details.COMPLETE)], known)
+
+    def record_jobs(self, jobs: Sequence[Job], known: Mapping[str, JobState]) -> None:
+        """Diff jobs against their rows and record the changes: endings with details, a few at a time."""
+        self.keep_lease()
+        for job in jobs:
+            missed = self.unseen.pop(job.arn, None)
+            if missed is not None and missed.missed:
+                self.returned.add(job.arn)
+        changes = diff(known, jobs, announce_new=self._announce)
+        self.record([change for change in changes if not self._lacks_details(change)])
+        ended = [change.job for change in changes if self._lacks_details(change)]
+        affordable = max(0, min(len(ended), self.gets_left - self._reserved))
+        # An ending that is not recorded now is still news to the next poll, which begins where this one did.
+        self.deferred += len(ended) - affordable
+        self.gets_left -= affordable
+        for start in range(0, affordable, _ENDED_AT_ONCE):
+            few = ended[start : min(start + _ENDED_AT_ONCE, affordable)]
+            self.record(diff(known, [self._enrich(job) for job in few], announce_new=self._announce))
+
+    def record(self, changes: Sequence[Change]) -> None:
+        """Write changes with the events they publish and the deliveries these owe."""
+        observed_at = self.poller.now()
+        observations: list[Observation] = []
+        size = 0
+        for change in changes:
+            if change.event_type is None:
+                observations.append(Observation(change))
+                continue
+            event = job_event(change, change.event_type, self.claim.target, observed_at)
+            observations.append(Observation(change, event, self.poller.route(event.data)))
+            size += len(event.body)
+            if size > _MOST_BYTES:
+                self._write(observations, observed_at)
+                observations, size = [], 0
+        self._write(observations, observed_at)
+
+    def keep_lease(self) -> None:
+        """Say that the poll makes progress, and renew its lease if it is time."""
+        self.poller.progressed(self.claim.target)
+        self._snapshot.renew(self.claim)
+
+    def get(self, arn: str) -> tuple[Job, datetime | None]:
+        """Get one job; with the service's own time of the answer.
+
+        Raises:
+            AwsError: It could not be had.
+            ItemError: The answer cannot be used.
+        """
+        self.keep_lease()
+        answer = self.api.get(arn)
+        return self.kind.observe(answer.item, self._limit(answer.served_at)), answer.served_at
+
+    def quarantine(self, error: ItemError) -> None:
+        """Count an item that cannot be used, and log it once."""
+        self._metrics.quarantined.labels(error.reason).inc()
+        key = error.arn or error.reason
+        self.warn_once("item.quarantined", key, reason=error.reason, error=str(error))
+
+    def count_failed_get(self, error: AwsError | ItemError) -> None:
+        """Count a Get that brought nothing."""
+        reason = error.reason if isinstance(error, AwsError) else AwsReason.MALFORMED
+        self._metrics.get_failures.labels(reason).inc()
+
+    def warn_once(self, event: str, key: str, **fields: object) -> None:
+        """Log a warning about this target the first time."""
+        self.poller.warn_once(event, self.claim.target, key, **fields)
+
+    def _compare_clocks(self, served_at: datetime) -> None:
+        """Say by how much the local clock is wrong; only `observed_at` depends on it."""
+        skew = (self.poller.now() - served_at).total_seconds()
+        self._metrics.clock_skew.set(skew)
+        if abs(skew) > _SKEW_SECONDS:
+            self.warn_once("clock.skewed", "", seconds=round(skew, 1))
+
+    def _raise_high_water(self, page: Page) -> None:
+        # The list is ordered by submission, so its newest job stands at an edge of a page.
+        for item in (*page.items[:1], *page.items[-1:]):
+            submitted = self.kind.submission(item)
+            # A submission later than the service's own clock says nothing about where to begin.
+            if submitted is not None and page.served_at is not None and submitted <= page.served_at:
+                self.high_water = max(submitted, self.high_water or submitted)
+
+    def _parse(self, page: Page) -> tuple[list[Job], Mapping[str, JobState]]:
+        """The jobs of a page that may have changed, and their rows."""
+        # A job that ended before and is listed as ended is not looked at: nearly all of a long history.
+        identities = [self.kind.peek_identity(item) for item in page.items]
+        ended, others = self._snapshot.load_states([arn for arn, _ in identities if arn is not None])
+        fresh = [
+            item
+            for item, (arn, status) in zip(page.items, identities, strict=True)
+            if arn is None or arn not in ended or status not in {None, ended[arn]}
+        ]
+        jobs = [job for item in fresh if (job := self._parse_item(item, page.served_at)) is not None]
+        changed = [job.arn for job in jobs if job.arn in ended]
+        known = {**others, **self._snapshot.known(changed)} if changed else others
+        return jobs, self._without_future_times(known, page.served_at)
+
+    def _parse_item(self, item: Any, served_at: datetime | None) -> Job | None:
+        try:
+            job = self.kind.observe(item, self._limit(served_at))
+        except ItemError as error:
+            if error.arn is not None:
+                self.unseen.pop(error.arn, None)
+                self.statusless[error.arn] = error
+            else:
+                self.quarantine(error)
+            return None
+        if job.raw is not item:
+            self._metrics.quarantined.labels("depth").inc()
+            self.warn_once("item.cut", job.arn, job_arn=job.arn, why="nesting")
+        return job
+
+    def _limit(self, served_at: datetime | None) -> datetime:
+        """The latest time that an answer can speak of: the service's own when it answered."""
+        return served_at or self.poller.now() + _NO_DATE
+
+    def _without_future_times(
+        self, known: Mapping[str, JobState], served_at: datetime | None
+    ) -> Mapping[str, JobState]:
+        """The rows without times that are yet to come: such a time would outdo all that is seen later."""
+        limit = self._limit(served_at)
+        absurd = {
+            arn: replace(row, modified_at=None)
+            for arn, row in known.items()
+            if row.modified_at is not None and row.modified_at > limit
+        }
+        return {**known, **absurd} if absurd else known
+
+    def _lacks_details(self, change: Change) -> bool:
+        # A first scan finds history; a Get for each job of it would cost more than all that follows.
+        announced = self.claim.baselined and change.event_type is not None
+        return announced and change.job.terminal and change.job.details is Details.NOT_REQUESTED
+
+    def _enrich(self, job: Job) -> Job:
+        """The ended job with what only a Get shows; unchanged if the Get fails or shows an older state."""
+        for attempt in range(1, _DETAIL_ATTEMPTS + 1):
+            try:
+                self.keep_lease()
+                answer = self.api.get(job.arn)
+                detailed = self.kind.observe({**job.raw, **answer.item}, self._limit(answer.served_at))
+            except (AwsError, ItemError) as error:
+                throttled = isinstance(error, AwsError) and error.reason is AwsReason.THROTTLED
+                if throttled and attempt < _DETAIL_ATTEMPTS and self.gets_left > self._reserved:
+                    self.gets_left -= 1
+                    continue
+                self.count_failed_get(error)
+                self.warn_once(
+                    "job.details_unavailable", str(error.reason), job_arn=job.arn, error=str(error)
+                )
+                break
+            if detailed.arn == job.arn and supersedes(detailed, job):
+                return replace(detailed, details=Details.COMPLETE)
+            # The answer of a replica that lags tells nothing.
+            break
+        self._metrics.details_unavailable.inc()
+        return replace(job, details=Details.UNAVAILABLE)
+
+    def _write(self, observations: Sequence[Observation], observed_at: datetime) -> None:
+        if not observations and not self.returned:
+            return
+        self._snapshot.record(self.claim, observations, seen=self.returned)
+        self.returned.clear()
+        self._report.changes += len(observations)
+        for observation in observations:
+            if observation.event is not None:
+                self._count_event(observation, observed_at)
+
+    def _count_event(self, observation: Observation, observed_at: datetime) -> None:
+        job, event_type = observation.change.job, observation.change.event_type
+        self._report.events += 1
+        self._metrics.events.labels(event_type).inc()
+        if event_type is not None and not observation.change.gone:
+            # Undeclared statuses share one label, or its values would be without bound.
+            status = job.status if job.status in self.kind.statuses else "unknown"
+            self._metrics.transitions.labels(job.kind, status).inc()
+            at = happened_at(job, event_type)
+            if at is not None and self.claim.baselined:
+                self._metrics.detection_delay.observe(max(0.0, (observed_at - at).total_seconds()))
+        if not observation.sinks:
+            self._metrics.events_unrouted.inc()
+            event_id = observation.event.id if observation.event else None
+            _log.info("event.unrouted", event_id=event_id, job_arn=job.arn)

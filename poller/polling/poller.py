@@ -1,0 +1,210 @@
+"""One poll of one target: lease, plan, list, stragglers, absences, finish.
+
+Blocking; runs in a thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from poller import logs
+from poller.errors import AwsError, AwsReason
+from poller.plan import ScanPlan, choose, full_scan, narrowest
+from poller.polling.lease_keeper import LeaseKeeper
+from poller.polling.page import JobRecorder, PollReport
+from poller.polling.prefetch import prefetch
+from poller.polling.stragglers import Stragglers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from poller.aws import JobsApi, Page
+    from poller.kinds import Kind
+    from poller.metrics import Metrics
+    from poller.model import Target
+    from poller.plan import OpenJob
+    from poller.settings.schema import PollSettings
+    from poller.store import Claim, Snapshot
+
+_log = logs.get(__name__)
+
+_MOST_WARNINGS = 10_000
+
+
+def unlimited(_target: Target) -> int:
+    """A budget that nothing exceeds."""
+    return sys.maxsize
+
+
+class Poller:
+    """Polls targets; one instance serves all of them, from several threads.
+
+    Args:
+        snapshot: The jobs, and the leases on targets; a `DryRun` writes nothing.
+        api: Makes the calls for a target.
+        kind: The declaration of a target's kind.
+        settings: The `poll` section of the configuration.
+        route: The sinks an event is owed to, by its `data`.
+        metrics: Where it is counted.
+        gets: How many Gets one poll of a target may make.
+        now: The local clock; only for `observed_at`.
+        on_progress: Called whenever the poll of a target has got further.
+        on_failure: Called with a target and the failure that ended its poll.
+    """
+
+    def __init__(
+        self,
+        *,
+        snapshot: Snapshot,
+        api: Callable[[Target], JobsApi],
+        kind: Callable[[Target], Kind],
+        settings: PollSettings,
+        route: Callable[[Mapping[str, Any]], tuple[str, ...]],
+        metrics: Metrics,
+        gets: Callable[[Target], int] = unlimited,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_progress: Callable[[Target], None] = lambda _: None,
+        on_failure: Callable[[Target, AwsError], None] = lambda *_: None,
+    ) -> None:
+        self.snapshot = snapshot
+        self.route = route
+        self.metrics = metrics
+        self.now = now
+        self._api = api
+        self._kind = kind
+        self._settings = settings
+        self._gets = gets
+        self._on_progress = on_progress
+        self._on_failure = on_failure
+        self._keeper = LeaseKeeper(snapshot.renew, lease=snapshot.lease)
+        self._deferred: dict[str, list[str]] = {}
+        self._warned: set[tuple[str, str, str]] = set()
+
+    def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
+        """Look at a target once.
+
+        Args:
+            target: The target.
+            after: Skip if any replica began a poll within this many seconds.
+
+        Raises:
+            StoreError: The database failed; what was recorded before stays recorded.
+            StoppedError: The process is shutting down.
+        """
+        claim = self.snapshot.claim(target, after=after)
+        if claim is None:
+            return PollReport(target, claimed=False)
+        report = PollReport(target, known=claim.baselined, begun=time.monotonic())
+        try:
+            with self._keeper.holding(claim):
+                self._poll_claimed(claim, report)
+        except AwsError as error:
+            report.failure = error
+            report.throttled = report.throttled or error.reason is AwsReason.THROTTLED
+            self._on_failure(target, error)
+            self.snapshot.release(claim)
+        except BaseException:
+            self.snapshot.release(claim)
+            raise
+        if report.changes:
+            report.open_jobs = len(self.snapshot.open_jobs(target))
+        return report
+
+    def _poll_claimed(self, claim: Claim, report: PollReport) -> None:
+        target = claim.target
+        open_jobs = self.snapshot.open_jobs(target)
+        report.open_jobs = len(open_jobs)
+        plan = self._plan(claim, open_jobs)
+        report.full = plan.full
+        self.metrics.scans.labels("full" if plan.full else "window").inc()
+        api = self._api(target)
+        recorder = JobRecorder(
+            self,
+            claim=claim,
+            api=api,
+            kind=self._kind(target),
+            report=report,
+            open_jobs=open_jobs,
+            announce=claim.baselined or self._settings.first_scan == "emit",
+            gets=self._gets(target),
+            reserved=len(plan.gets),
+        )
+        stragglers = Stragglers(recorder, plan, open_jobs, first=self._deferred.pop(target.id, []))
+        try:
+            for page in prefetch(api.pages(plan.since)):
+                if self._shows_unknown_account(page, report):
+                    self.snapshot.release(claim)
+                    return
+                recorder.record_page(page)
+            if not claim.baselined and not report.jobs:
+                # Taken at its word, an empty first list would make news of a whole history later.
+                for page in api.pages(plan.since):
+                    recorder.record_page(page)
+            stragglers.get_unlisted()
+            stragglers.count_absences()
+        finally:
+            report.throttled = api.throttled
+        self._finish(claim, recorder, stragglers, report)
+
+    def _plan(self, claim: Claim, open_jobs: Sequence[OpenJob]) -> ScanPlan:
+        age, interval = claim.full_scan_age, self._settings.full_scan_interval.total_seconds()
+        # A clock that was ahead leaves an age below zero.
+        due = age is None or not 0 <= age < interval
+        if due or not claim.baselined or claim.high_water is None:
+            return full_scan()
+        overlap = self._settings.overlap
+        narrow = narrowest(high_water=claim.high_water, overlap=overlap, open_jobs=open_jobs)
+        return choose(
+            narrow=narrow,
+            open_jobs=open_jobs,
+            page_edges=self.snapshot.page_edges(claim.target),
+            page_cost=self._settings.page_cost,
+            get_cost=self._settings.get_cost,
+        )
+
+    def _shows_unknown_account(self, page: Page, report: PollReport) -> bool:
+        """Whether a page shows the account of a target whose account was unknown; nothing is recorded before.
+
+        A target whose account is known has it from its role or from STS. Jobs of another account mean that
+        the credentials are not those of the configured account, which is logged and counted.
+        """
+        target = report.target
+        found = self._kind(target).account_in(page.items)
+        if found is None or found == target.account_id:
+            return False
+        if target.account_id is None:
+            report.account_id = found
+            return True
+        self.metrics.account_mismatches.labels(target.name, target.region, target.kind).inc()
+        self.warn_once(
+            "target.account_mismatch", target, found, account_id=target.account_id, listed_account_id=found
+        )
+        return False
+
+    def _finish(
+        self, claim: Claim, recorder: JobRecorder, stragglers: Stragglers, report: PollReport
+    ) -> None:
+        """Record that the target was seen whole; or what was not, so that the next poll begins with it."""
+        report.deferred = recorder.deferred + len(stragglers.deferred)
+        self._deferred[claim.target.id] = stragglers.deferred
+        if report.deferred:
+            self.metrics.carried.inc(report.deferred)
+        # A deferred ending is found again only if the window does not move past it.
+        whole = not recorder.deferred
+        high_water = recorder.high_water if whole else None
+        self.snapshot.finish(claim, high_water=high_water, full=report.full and whole)
+
+    def progressed(self, target: Target) -> None:
+        """Take note that the poll of a target has got further."""
+        self._on_progress(target)
+        self._keeper.progressed(target)
+
+    def warn_once(self, event: str, target: Target, key: str, **fields: object) -> None:
+        """Log a warning the first time, so that one bad item does not fill the log poll after poll."""
+        seen = (event, target.id, key)
+        if seen not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(seen)
+            _log.warning(event, target=target.id, **fields)

@@ -1,0 +1,107 @@
+"""Rows of jobs: what is asked of them again and again, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+from poller.kinds import KINDS
+from poller.model import JobState
+from poller.store.tables import from_micros, jobs, to_micros
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from poller.model import Change
+
+PLACE = ("account_id", "region", "kind")
+COUNTED_BY = (*PLACE, "status")
+LONGEST_COUNTED = 200
+"""Characters of a status by which jobs are counted; more do not fit into a key of PostgreSQL's index."""
+_KEYS = (*(jobs.c[name] for name in PLACE), sa.func.substr(jobs.c.status, 1, LONGEST_COUNTED))
+COUNTED = (
+    sa.select(*_KEYS, sa.func.count())
+    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
+    .group_by(*_KEYS)
+)
+RECALL = sa.select(
+    jobs.c.arn,
+    jobs.c.kind,
+    jobs.c.status,
+    jobs.c.terminal,
+    jobs.c.modified_at,
+    jobs.c.entries,
+    jobs.c.gone,
+).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
+RECORD_STATES = ("total", "processed", "succeeded", "failed")
+_OF_GETS = frozenset({"get_failures", "get_after"})
+COLUMNS = tuple(column.name for column in jobs.columns if column.name not in _OF_GETS)
+"""What an observation writes; the others are written when a Get fails or works again."""
+_MOST_KEYS = 1000
+
+ItemT = TypeVar("ItemT")
+
+
+def chunks(values: Collection[ItemT]) -> Iterator[list[ItemT]]:
+    """The values, no more at once than every database takes as parameters of a statement."""
+    every = list(values)
+    for start in range(0, len(every), _MOST_KEYS):
+        yield every[start : start + _MOST_KEYS]
+
+
+def counted_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is counted by: the values of `COUNTED_BY`."""
+    return (*(row[key] for key in PLACE), row["status"][:LONGEST_COUNTED])
+
+
+def rank_of(row: Any) -> int | None:
+    """How far along the life cycle a row's status is; `None` for an undeclared status."""
+    kind = KINDS.get(row.kind)
+    return kind.ranks.get(row.status) if kind else None
+
+
+def known_of(row: Any) -> JobState:
+    """What is remembered of a job, of a row of `RECALL`."""
+    return JobState(
+        arn=row.arn,
+        status=row.status,
+        rank=rank_of(row),
+        terminal=row.terminal,
+        modified_at=from_micros(row.modified_at),
+        entries=json.loads(row.entries),
+        gone=row.gone,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _entries(counts: tuple[tuple[str, int], ...]) -> str:
+    """As JSON; most jobs have one of a few histories."""
+    return json.dumps(dict(counts))
+
+
+def row_of(key: str, change: Change) -> dict[str, Any]:
+    """The row that a change makes, for the target with this key; its own keys are `COLUMNS`."""
+    job = change.job
+    records = job.records
+    return {
+        "arn": job.arn,
+        "target_id": key,
+        "kind": job.kind,
+        "account_id": job.account_id,
+        "region": job.region,
+        "status": job.status,
+        "terminal": job.terminal,
+        "outcome": job.outcome,
+        "name": job.name,
+        "model_id": job.model_id,
+        "submitted_at": to_micros(job.submitted_at),
+        "modified_at": to_micros(job.modified_at),
+        "ended_at": to_micros(job.ended_at),
+        "entries": _entries(tuple(change.entries.items())),
+        "gone": change.gone,
+        "missed": 0,
+        **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},
+    }
