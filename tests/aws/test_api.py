@@ -194,7 +194,7 @@ def test_a_listing_whose_tokens_go_round_is_ended(length: int, api: Api, simulat
     assert len(seen) <= 2 * length + 1
 
 
-@pytest.mark.parametrize(("seconds", "pages"), [(0.0, 100), (3600.0, 300)])
+@pytest.mark.parametrize(("seconds", "pages"), [(0.0, 100), (3600.0, 150)])
 def test_fresh_tokens_for_ever_with_empty_pages_are_ended(
     seconds: float, pages: int, api: Api, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +203,7 @@ def test_fresh_tokens_for_ever_with_empty_pages_are_ended(
     It ends after very many pages, or after fewer of them once that has taken long.
     """
     monkeypatch.setattr(api_module, "_IDLE_SECONDS", seconds)
-    monkeypatch.setattr(api_module, "_MOST_IDLE_PAGES", 300)
+    monkeypatch.setattr(api_module, "_MOST_IDLE_PAGES", 150)
     jobs = batch_jobs(simulator, 3)
     simulator.faults.add(faults.EndlessTokens())
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
