@@ -34,9 +34,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
+def service() -> Service:
     """The AWS that all tests of this worker share."""
-    yield from serving()
+    return serving()
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ def first(stage: Stage, kind: str) -> int:
     """The number of a point of some kind: the first one of a program that starts on an empty store."""
     plan = Plan(stage.outputs / "rehearsal")
     environ = {**stage.environ(STORE__URL=f"sqlite:///{stage.outputs}/rehearsal.db"), **plan.environ()}
-    with Daemon(stage.outputs, environ, "migrate") as migrating:
+    folder = stage.outputs / "rehearsal-output"
+    folder.mkdir()
+    with Daemon(folder, environ, "migrate") as migrating:
         assert migrating.process.wait(60) == 0
     with Trace(plan.trace) as trace:
         return next(number for number, name in enumerate(trace.names, 1) if name.startswith(f"{kind}:"))
