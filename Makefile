@@ -24,7 +24,7 @@ SOURCES := poller tests benchmarks
 PYTEST = $(BIN)/python -m pytest --dist worksteal -n
 # The rooms that are covered to the last branch, by tests of their own. Following every branch makes Python half
 # as fast, so the other tests are followed by the line, which costs next to nothing where Python can do it itself.
-WHOLE := tests/store tests/delivery tests/cli/test_browsing.py \
+WHOLE := tests/store tests/delivery tests/cli/test_inspect.py \
 	$(patsubst %,tests/test_%.py,diff events kinds model pacing plan retry rules)
 LINES := $(addprefix --ignore=,$(WHOLE))
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.scale_fleet import Load, Replica, Watch
-    from tests.postgres import Server
+    from tests.harness.postgres import Server
 
 _LATENESS = "bedrock_poller_poll_lateness_seconds"
 _LATENCY = (0.05, 0.2)

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 import yaml
 
 from benchmarks.processes import PROGRAM, environment, running
-from tests.postgres import Server
+from tests.harness.postgres import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

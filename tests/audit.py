@@ -162,8 +162,9 @@ def registries_in(files: Mapping[str, str]) -> list[str]:
     return [
         f"{name}:{number} names {host}"
         for name, text in files.items()
-        for number, line in enumerate(text.splitlines(), start=1)
         for host in REGISTRIES
+        if host in text
+        for number, line in enumerate(text.splitlines(), start=1)
         if re.search(rf"(?<![\w-]){re.escape(host)}(?![\w-])", line)
     ]
 

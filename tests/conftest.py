@@ -9,29 +9,46 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poller.simulator import Simulator, SimulatorServer
+from poller.simulator import Simulator
 from poller.store import Database
-from tests.postgres import Databases, Emptied, shared
+from tests.harness import models
+from tests.harness.clock import Clock
+from tests.harness.postgres import Databases, Emptied, shared
+from tests.harness.service import Service, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from poller.simulator import SimulatorServer
+
+models.keep()
+
 BOTH = ("sqlite", "postgresql")
 
 
 @pytest.fixture
-def bedrock() -> Iterator[SimulatorServer]:
-    """A server with an empty simulator."""
-    with SimulatorServer(Simulator(seed=3)) as server:
-        yield server
+def clock() -> Clock:
+    """A time that only the test moves."""
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def service() -> Service:
+    """The AWS that all tests of this worker share."""
+    return serving()
 
 
 @pytest.fixture
-def simulator(bedrock: SimulatorServer) -> Simulator:
-    """The simulator behind it."""
-    assert isinstance(bedrock.simulator, Simulator)
-    return bedrock.simulator
+def simulator(service: Service) -> Simulator:
+    """An empty simulator, now behind it."""
+    return service.simulate(Simulator(seed=3))
+
+
+@pytest.fixture
+def bedrock(service: Service, simulator: Simulator) -> SimulatorServer:
+    """The server, with that simulator."""
+    return service.server
 
 
 @pytest.fixture(scope="session")

@@ -1,41 +1,31 @@
-"""Who has made progress, and who is overdue."""
+"""Who has made heartbeats, and who is overdue."""
 
 from __future__ import annotations
 
 from freezegun import freeze_time
 
 from poller.heartbeats import Heartbeats
-
-
-class Clock:
-    """Monotonic seconds that stand still until they are moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
+from tests.harness.clock import Clock
 
 
 def test_a_loop_is_overdue_once_its_promise_has_passed() -> None:
     """It is late by the seconds since it should have been heard of, and not a moment earlier."""
     clock = Clock()
-    heartbeats = Heartbeats(clock)
+    heartbeats = Heartbeats(clock.monotonic)
     heartbeats.beat("scheduler", within=10)
-    clock.now += 10
+    clock.tick(10)
     assert heartbeats.overdue() == {}
-    clock.now += 2.5
+    clock.tick(2.5)
     assert heartbeats.overdue() == {"scheduler": 2.5}
 
 
 def test_a_new_beat_takes_the_place_of_the_last() -> None:
     """The last promise counts, a shorter one too."""
     clock = Clock()
-    heartbeats = Heartbeats(clock)
+    heartbeats = Heartbeats(clock.monotonic)
     heartbeats.beat("sink ops", within=60)
     heartbeats.beat("sink ops", within=1)
-    clock.now += 5
+    clock.tick(5)
     assert heartbeats.overdue() == {"sink ops": 4}
     heartbeats.beat("sink ops", within=1)
     assert heartbeats.overdue() == {}
@@ -44,12 +34,12 @@ def test_a_new_beat_takes_the_place_of_the_last() -> None:
 def test_who_has_ended_is_not_expected_again() -> None:
     """Forgetting is for one loop, and for one that was never heard of as well."""
     clock = Clock()
-    heartbeats = Heartbeats(clock)
+    heartbeats = Heartbeats(clock.monotonic)
     heartbeats.beat("a", within=1)
     heartbeats.beat("b", within=1)
     heartbeats.forget("a")
     heartbeats.forget("never")
-    clock.now += 3
+    clock.tick(3)
     assert heartbeats.overdue() == {"b": 2}
 
 
@@ -67,12 +57,12 @@ def test_the_wall_clock_does_not_matter() -> None:
 def test_two_generations_do_not_take_each_other_s_promises_back() -> None:
     """What one has promised stands when the other, of the same name, has ended (fault 62)."""
     clock = Clock()
-    heartbeats = Heartbeats(clock)
+    heartbeats = Heartbeats(clock.monotonic)
     old, new = heartbeats.part(), heartbeats.part()
     for each in (old, new):
         each.beat("polls", within=10)
     old.forget("polls")
-    clock.now += 12
+    clock.tick(12)
     assert heartbeats.overdue() == {"polls": 2}
     heartbeats.beat("polls", within=-5)
     assert heartbeats.overdue() == {"polls": 5}

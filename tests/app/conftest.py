@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from poller.app import Components, load_settings
-from tests.e2e.daemon import environment
+from tests.harness.daemon import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,8 +16,8 @@ from poller.errors import AwsError, AwsReason
 from poller.store import OrganizationMemory
 from tests.app.test_targets import Sdk, settings_of
 from tests.chaos.roles import Roles, key_of, role_of
-from tests.e2e.daemon import Daemon, environment, eventually
 from tests.e2e.test_daemon import sample
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import urllib.error
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.simulator import Simulator, SimulatorServer
-
-
-def status(daemon: Daemon, path: str) -> tuple[int, str]:
-    """What a page answers."""
-    try:
-        return 200, daemon.get(path)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
 
 
 @pytest.mark.slow
@@ -38,10 +28,10 @@ def test_a_lost_file_is_said_at_once_and_nothing_is_written_to_it(
         if replaced:
             path.write_bytes(kept.read_bytes())
         arn = simulator.submit_async(script=[("InProgress", 0.0)])
-        eventually(lambda: status(daemon, "/-/ready")[0] == 503)
-        assert ("replaced" if replaced else "deleted") in status(daemon, "/-/ready")[1]
-        eventually(lambda: status(daemon, "/-/healthy")[0] == 503)
-        assert "store" in status(daemon, "/-/healthy")[1]
+        eventually(lambda: daemon.ask("/-/ready")[0] == 503)
+        assert ("replaced" if replaced else "deleted") in daemon.ask("/-/ready")[1]
+        eventually(lambda: daemon.ask("/-/healthy")[0] == 503)
+        assert "store" in daemon.ask("/-/healthy")[1]
         assert "restart the program" in daemon.said("store.lost")[0]["error"]
         assert "bedrock_poller_store_lost 1.0" in daemon.get("/metrics")
         assert daemon.events() == []

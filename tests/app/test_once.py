@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import Daemon, environment
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_slow_sink_gets_everything_that_is_due(
     """Claims that run out while a send takes long are made again, until nothing is due (fault 77)."""
 
     def slowly(_event: object) -> int:
-        time.sleep(0.7)
+        time.sleep(0.3)
         return 204
 
     with Receiver(slowly) as receiver:

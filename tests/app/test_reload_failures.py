@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from structlog.testing import capture_logs
@@ -17,7 +17,7 @@ from poller.app.runtime import Components as Built
 from poller.model import Target
 from poller.store.tables import targets
 from tests.app.conftest import running
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 from tests.polling.test_scheduler import A, Rig, Script
 from tests.store.samples import announced, job
 
@@ -70,33 +70,33 @@ def test_a_stop_overtakes_a_reload(
 ) -> None:
     """A reload that waits for something is given up, and the stop does not wait for it (fault 62)."""
     built = quiet(components)
-    free = time.monotonic() + 6
-    monkeypatch.setattr(Built, "announce", _slow(Built.announce, until=lambda: free))
+    begun, free = threading.Event(), threading.Event()
+    announced_again: list[bool] = []
+    announce = Built.announce
+
+    def slowly(self: Components, *, discover: bool = True) -> None:
+        if not self._first:
+            begun.set()
+            free.wait(20)
+            announced_again.append(free.is_set())
+        announce(self, discover=discover)
+
+    monkeypatch.setattr(Built, "announce", slowly)
     settings = built.settings
     daemon = Daemon(built, signals=False, read=lambda: settings)
 
-    async def main() -> float:
+    async def main() -> None:
         task = asyncio.create_task(daemon.run())
         await asyncio.wait_for(daemon.started.wait(), 20)
         asking = asyncio.create_task(daemon.reload())
-        await asyncio.sleep(0.3)
-        began = time.monotonic()
+        assert await asyncio.to_thread(begun.wait, 20)
         daemon.stop()
         assert await task is False
-        took = time.monotonic() - began
+        assert announced_again == []
+        free.set()
         assert await asking == "the program is stopping"
-        return took
 
-    assert asyncio.run(main()) < 4
-
-
-def _slow(announce: Any, *, until: Callable[[], float]) -> Any:
-    def slowly(self: Components, *, discover: bool = True) -> None:
-        if not self._first:
-            time.sleep(max(0.0, until() - time.monotonic()))
-        announce(self, discover=discover)
-
-    return slowly
+    asyncio.run(main())
 
 
 def test_a_clock_that_jumps_before_the_first_poll_ends_nothing() -> None:

@@ -11,24 +11,20 @@ from poller.app.housekeeping import Retention
 from poller.errors import StoreError
 from poller.metrics import RETAINED, Metrics
 from poller.store import Database, Settlement
-from tests.store.conftest import Clock, Store
+from tests.store.conftest import Store
 from tests.store.samples import TARGET, announced, job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def clock() -> Clock:
-    """The database's clock."""
-    return Clock()
+    from tests.harness.clock import Clock
 
 
 @pytest.fixture
 def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
     """A store with one event each that was delivered, given up, and is still owed."""
-    database = Database(f"sqlite:///{tmp_path}/poller.db", now=clock)
+    database = Database(f"sqlite:///{tmp_path}/poller.db", now=clock.sql)
     database.prepare()
     database.migrate()
     store = Store(database)

@@ -14,7 +14,7 @@ from poller.app.once import run_once
 from poller.errors import StoreError
 from poller.store.outbox import Removed
 from tests.app.conftest import running
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,11 @@ from structlog.testing import capture_logs
 
 from poller.app.systemd import SystemdNotifier
 from tests.app.supervising import Manager
-from tests.chaos.children import spawn
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
-from tests.chaos.test_unwritable import asked, first
-from tests.e2e.daemon import Daemon, environment
+from tests.chaos.test_unwritable import first
+from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,30 +103,25 @@ def test_what_makes_no_progress_is_unhealthy_and_gets_no_watchdog(tmp_path: Path
     """
     with (
         Manager(tmp_path, watchdog=0.6) as manager,
-        Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage,
+        Stage(1, tmp_path, [Receiver()], owed=lambda _: ("hook", LOG)) as stage,
     ):
         ended = stage.outputs / "ended"
         ended.touch()
         plan = Plan(stage.outputs / "trace", Mode.HANG, number=first(stage, "before statement"), ended=ended)
         environ = {**stage.environ(HEALTH__PATIENCE="1s"), **plan.environ(), **manager.environ}
-        daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
-        try:
+        with Daemon(stage.outputs, environ) as daemon:
             eventually(stage.baselined, "no baseline")
-            assert asked(stage, "/-/healthy")[0] == 200
+            assert daemon.ask("/-/healthy")[0] == 200
             ended.unlink()
             arn = stage.simulator.submit_batch(script=[("Submitted", 0), ("Failed", 0)])
-            eventually(lambda: '"sink hook":' in asked(stage, "/-/healthy")[1], "healthy all the same")
-            assert asked(stage, "/-/healthy")[0] == 503
+            eventually(lambda: '"sink hook":' in daemon.ask("/-/healthy")[1], "healthy all the same")
+            assert daemon.ask("/-/healthy")[0] == 503
             signs = manager.count("WATCHDOG")
             time.sleep(1.0)
             assert manager.count("WATCHDOG") == signs
             ended.touch()
             eventually(lambda: stage.arrived(arn, "Failed"), "nothing sent afterwards")
-            eventually(lambda: asked(stage, "/-/healthy")[0] == 200, "not healthy again")
+            eventually(lambda: daemon.ask("/-/healthy")[0] == 200, "not healthy again")
             eventually(lambda: manager.count("WATCHDOG") > signs, "no sign of life again")
-            daemon.terminate()
-            assert daemon.wait(30) == 0
-        finally:
-            daemon.kill()
-            daemon.wait()
-        assert "watchdog.withheld" in (stage.outputs / "err-1").read_text()
+            assert daemon.terminate() == 0
+            assert daemon.log("watchdog.withheld")

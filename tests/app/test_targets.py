@@ -15,8 +15,8 @@ from poller.app.targets import load_accounts, resolve_targets
 from poller.aws import Account, AccountAccess
 from poller.errors import ConfigError
 from tests.app.conftest import running
-from tests.e2e.daemon import Daemon, environment, eventually
 from tests.e2e.tokens import SecurityTokens
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable

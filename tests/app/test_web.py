@@ -15,7 +15,7 @@ import trustme
 
 from poller.settings.web import WebSettings
 from poller.web.server import WebServer, exposure
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,101 +3,44 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.metrics import Metrics
-from poller.simulator import DEFAULT_REGION, Simulator, SimulatorServer
-from poller.simulator.simulator import Answer
+from poller.simulator import DEFAULT_REGION, Simulator
+from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from poller.kinds import Kind
-    from poller.simulator.wire import HttpRequest
+    from tests.harness.service import Service
 
-NOW = datetime(2026, 11, 20, 10, 0, 0, 250_000, tzinfo=UTC)
-
-
-class Clock:
-    """The simulator's clock: stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        """The time."""
-        return self.now
-
-    def tick(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
-
-
-class Switchboard:
-    """Hands requests to whatever the current test has put behind the server."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.requests: list[HttpRequest] = []
-        self.answer: Callable[[HttpRequest], Answer] = Simulator().handle
-
-    def handle(self, request: HttpRequest) -> Answer:
-        """Answer, and remember the request."""
-        self.requests.append(request)
-        return self.answer(request)
-
-    def can(self, *bodies: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Answer these bodies in turn, the last one for ever."""
-        left = list(bodies)
-
-        def answer(_request: HttpRequest) -> Answer:
-            body = left.pop(0) if len(left) > 1 else left[0]
-            return Answer(status, {"content-type": "application/json"} | dict(headers or {}), body)
-
-        self.answer = answer
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Switchboard]:
-    """The server that all tests share."""
-    switchboard = Switchboard()
-    with SimulatorServer(switchboard) as running:
-        switchboard.url = running.url
-        yield switchboard
-
-
-@pytest.fixture
-def switchboard(server: Switchboard) -> Switchboard:
-    """The server, with no requests so far."""
-    server.requests.clear()
-    return server
+NOW = Clock().now + timedelta(milliseconds=250)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """The simulator's clock."""
-    return Clock()
+    """The simulator's clock, which does not stand at a full second."""
+    return Clock(NOW)
 
 
 @pytest.fixture
-def simulator(switchboard: Switchboard, clock: Clock) -> Simulator:
+def simulator(service: Service, clock: Clock) -> Simulator:
     """An empty simulator, now behind the server."""
-    simulator = Simulator(seed=7, clock=clock)
-    switchboard.answer = simulator.handle
-    return simulator
+    return service.simulate(Simulator(seed=7, clock=clock))
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, switchboard: Switchboard) -> pytest.MonkeyPatch:
+def environment(monkeypatch: pytest.MonkeyPatch, service: Service) -> pytest.MonkeyPatch:
     """The SDK's variables: the server as endpoint, fake credentials, and nothing of this machine's own."""
     surroundings = {
-        "AWS_ENDPOINT_URL_BEDROCK": switchboard.url,
-        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": switchboard.url,
-        "AWS_ENDPOINT_URL_STS": switchboard.url,
+        "AWS_ENDPOINT_URL_BEDROCK": service.url,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": service.url,
+        "AWS_ENDPOINT_URL_STS": service.url,
         "AWS_ACCESS_KEY_ID": "AKIDDEFAULT",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from poller.aws import Page, Sessions
     from poller.simulator.wire import HttpRequest
-    from tests.aws.conftest import Switchboard
+    from tests.harness.service import Service
 
     Api = Callable[[Kind], JobsApi]
 
@@ -194,7 +194,7 @@ def test_a_listing_whose_tokens_go_round_is_ended(length: int, api: Api, simulat
     assert len(seen) <= 2 * length + 1
 
 
-@pytest.mark.parametrize(("seconds", "pages"), [(0.0, 100), (3600.0, 300)])
+@pytest.mark.parametrize(("seconds", "pages"), [(0.0, 100), (3600.0, 150)])
 def test_fresh_tokens_for_ever_with_empty_pages_are_ended(
     seconds: float, pages: int, api: Api, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +203,7 @@ def test_fresh_tokens_for_ever_with_empty_pages_are_ended(
     It ends after very many pages, or after fewer of them once that has taken long.
     """
     monkeypatch.setattr(api_module, "_IDLE_SECONDS", seconds)
-    monkeypatch.setattr(api_module, "_MOST_IDLE_PAGES", 300)
+    monkeypatch.setattr(api_module, "_MOST_IDLE_PAGES", 150)
     jobs = batch_jobs(simulator, 3)
     simulator.faults.add(faults.EndlessTokens())
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
@@ -222,7 +222,7 @@ def test_dozens_of_empty_pages_with_fresh_tokens_are_no_circle(api: Api, simulat
 
 
 def test_fresh_tokens_for_ever_with_the_same_items_are_ended(
-    api: Api, switchboard: Switchboard, monkeypatch: pytest.MonkeyPatch
+    api: Api, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listing that begins again under other tokens shows nothing new, which is bounded as well."""
     monkeypatch.setattr(api_module, "_IDLE_SECONDS", 0.0)
@@ -234,15 +234,13 @@ def test_fresh_tokens_for_ever_with_the_same_items_are_ended(
         body = json.dumps({"invocationJobSummaries": items, "nextToken": f"token-{number}"})
         return Answer(200, {"content-type": "application/json"}, body.encode())
 
-    switchboard.answer = answer
+    service.answer = answer
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
     assert len(seen) == 103
     assert error.reason is AwsReason.INCOMPLETE
 
 
-def test_a_listing_without_end_is_ended(
-    api: Api, switchboard: Switchboard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_without_end_is_ended(api: Api, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh tokens and fresh items for ever come to an end after very many pages."""
     monkeypatch.setattr(api_module, "_MOST_PAGES", 30)
     numbers = iter(range(10_000))
@@ -252,7 +250,7 @@ def test_a_listing_without_end_is_ended(
         body = json.dumps({"invocationJobSummaries": [{"jobArn": str(number)}], "nextToken": f"t{number}"})
         return Answer(200, {"content-type": "application/json"}, body.encode())
 
-    switchboard.answer = answer
+    service.answer = answer
     seen, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
     assert len(seen) == 30
     assert "has not ended after 30 pages" in str(error)
@@ -267,14 +265,14 @@ def test_an_empty_page_in_the_middle_is_no_end(api: Api, simulator: Simulator) -
     assert arns(MODEL_INVOCATION_JOB, pages) == jobs
 
 
-def listing(switchboard: Switchboard, api: Api, body: str | bytes, **headers: str) -> Page:
+def listing(service: Service, api: Api, body: str | bytes, **headers: str) -> Page:
     """The page that a body makes."""
-    switchboard.can(body.encode() if isinstance(body, str) else body, headers=headers)
+    service.can(body.encode() if isinstance(body, str) else body, headers=headers)
     (page,) = api(MODEL_INVOCATION_JOB).pages(None)
     return page
 
 
-def test_items_come_verbatim(api: Api, switchboard: Switchboard) -> None:
+def test_items_come_verbatim(api: Api, service: Service) -> None:
     """Unknown fields, unknown union members, unknown statuses and types nobody expects, all as they are."""
     item: dict[str, Any] = {
         "jobArn": "arn",
@@ -285,7 +283,7 @@ def test_items_come_verbatim(api: Api, switchboard: Switchboard) -> None:
         "totalRecordCount": "many",
     }
     others: list[Any] = [None, 7, "text", [], {}]
-    page = listing(switchboard, api, json.dumps({"invocationJobSummaries": [item, *others], "more": 1}))
+    page = listing(service, api, json.dumps({"invocationJobSummaries": [item, *others], "more": 1}))
     assert page.items == [item, *others]
 
 
@@ -300,21 +298,21 @@ def test_an_unreadable_time_costs_its_own_attribute_only(api: Api, simulator: Si
     assert page.items[1]["submitTime"] == "yesterday"
 
 
-def test_numbers_that_are_no_json_become_texts(api: Api, switchboard: Switchboard) -> None:
+def test_numbers_that_are_no_json_become_texts(api: Api, service: Service) -> None:
     """NaN, infinities and numbers beyond all bounds could not be sent on; the page is not lost for them."""
     digits = "9" * 5000
     body = (
         f'{{"invocationJobSummaries": [{{"a": NaN, "b": -Infinity, "c": 1e999, "d": {digits}, "e": 1.5}}]}}'
     )
-    (item,) = listing(switchboard, api, body).items
+    (item,) = listing(service, api, body).items
     assert item == {"a": "NaN", "b": "-Infinity", "c": "1e999", "d": digits, "e": 1.5}
     assert json.loads(json.dumps(item, allow_nan=False)) == item
 
 
-def test_an_empty_token_or_list_is_the_end(api: Api, switchboard: Switchboard) -> None:
+def test_an_empty_token_or_list_is_the_end(api: Api, service: Service) -> None:
     """An absent, null or empty token ends the listing, an absent or null list is empty."""
     for body in ("{}", '{"invocationJobSummaries": null, "nextToken": null}', '{"nextToken": ""}'):
-        page = listing(switchboard, api, body)
+        page = listing(service, api, body)
         assert (page.items, page.token) == ([], None)
 
 
@@ -328,9 +326,9 @@ def test_an_empty_token_or_list_is_the_end(api: Api, switchboard: Switchboard) -
         '{"nextToken": {}}',
     ],
 )
-def test_what_is_no_listing_is_malformed(body: str, api: Api, switchboard: Switchboard) -> None:
+def test_what_is_no_listing_is_malformed(body: str, api: Api, service: Service) -> None:
     """A body of the wrong shape concludes nothing."""
-    switchboard.can(body.encode())
+    service.can(body.encode())
     _, error = until_incomplete(api(MODEL_INVOCATION_JOB).pages(None))
     assert error.reason is AwsReason.MALFORMED
 
@@ -345,17 +343,17 @@ def test_what_is_no_listing_is_malformed(body: str, api: Api, switchboard: Switc
     ],
 )
 def test_the_service_s_clock_is_always_with_a_zone_or_absent(
-    date: str, read: bool, api: Api, switchboard: Switchboard
+    date: str, read: bool, api: Api, service: Service
 ) -> None:
     """An odd Date header can be compared with submission times, or is not there."""
-    served_at = listing(switchboard, api, "{}", date=date).served_at
+    served_at = listing(service, api, "{}", date=date).served_at
     assert (served_at is not None) == read
     assert served_at is None or (served_at.tzinfo is UTC and served_at == NOW.replace(microsecond=0))
 
 
-def test_fields_named_like_the_sdk_s_own_are_no_errors(api: Api, switchboard: Switchboard) -> None:
+def test_fields_named_like_the_sdk_s_own_are_no_errors(api: Api, service: Service) -> None:
     """A successful response with a member called Error is a success."""
-    switchboard.can(b'{"jobArn": "x", "Error": "odd"}', b'{"jobArn": "x", "Error": {"Code": "Odd"}}')
+    service.can(b'{"jobArn": "x", "Error": "odd"}', b'{"jobArn": "x", "Error": {"Code": "Odd"}}')
     assert api(MODEL_INVOCATION_JOB).get("x").item["Error"] == "odd"
     assert api(MODEL_INVOCATION_JOB).get("x").item["Error"] == {"Code": "Odd"}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from poller.aws import Sessions
-    from tests.aws.conftest import Switchboard
+    from tests.harness.service import Service
 
 
 @pytest.fixture
@@ -93,13 +93,11 @@ def test_accounts_are_found_by_unit_and_by_tag(
 
 
 def test_an_organization_that_may_not_be_listed_is_an_error(
-    switchboard: Switchboard, environment: pytest.MonkeyPatch, make_sessions: Callable[..., Sessions]
+    service: Service, environment: pytest.MonkeyPatch, make_sessions: Callable[..., Sessions]
 ) -> None:
     """What AWS says is kept; nothing is taken for an empty list."""
-    environment.setenv("AWS_ENDPOINT_URL_ORGANIZATIONS", switchboard.url)
-    switchboard.can(
-        b'{"__type": "AccessDeniedException", "Message": "not the management account"}', status=400
-    )
+    environment.setenv("AWS_ENDPOINT_URL_ORGANIZATIONS", service.url)
+    service.can(b'{"__type": "AccessDeniedException", "Message": "not the management account"}', status=400)
     with pytest.raises(AwsError, match=r"ListAccounts.*not the management account") as caught:
         ids(make_sessions)
     assert caught.value.reason is AwsReason.ACCESS_DENIED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from poller.aws import Sessions
     from poller.metrics import Metrics
-    from tests.aws.conftest import Switchboard
+    from tests.harness.service import Service
 
     MakeSessions = Callable[..., Sessions]
 
@@ -92,11 +91,11 @@ def test_an_sdk_client_is_made_once_for_each_region_and_service(make_sessions: M
 
 
 def test_requests_say_who_sends_them(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard
+    make_sessions: MakeSessions, simulator: Simulator, service: Service
 ) -> None:
     """The application's id is in the user agent, so that the account's owner finds it in CloudTrail."""
     listing(make_sessions())
-    assert "app/bedrock-poller" in switchboard.requests[0].headers["user-agent"]
+    assert "app/bedrock-poller" in service.requests[0].headers["user-agent"]
 
 
 def test_every_attempt_is_counted(
@@ -162,10 +161,8 @@ def test_a_stop_ends_the_wait_and_counts_as_nothing(
     sessions = make_sessions(requests_per_second=0.001, max_attempts=5)
     listing(sessions)
     threading.Timer(0.05, stop.set).start()
-    began = time.monotonic()
     with pytest.raises(StoppedError):
         listing(sessions)
-    assert time.monotonic() - began < 5
     assert simulator.requests.count() == requests(metrics) == 1
     assert failures(metrics, "StoppedError") == 0
     assert failures(metrics, "unknown") == 0
@@ -275,16 +272,15 @@ def credentials_of(sessions: Sessions, access: AccountAccess) -> Any:
     return sessions.credentials(access)
 
 
-def keys_used(switchboard: Switchboard) -> list[str]:
+def keys_used(service: Service) -> list[str]:
     """The access key that each request was signed with."""
     return [
-        request.headers["authorization"].split("Credential=")[1].split("/")[0]
-        for request in switchboard.requests
+        request.headers["authorization"].split("Credential=")[1].split("/")[0] for request in service.requests
     ]
 
 
 def test_a_role_is_assumed_with_its_external_id(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+    make_sessions: MakeSessions, simulator: Simulator, service: Service, sts: Sts
 ) -> None:
     """Once for many calls and both services; requests carry the temporary credentials."""
     sessions = sts.watch(make_sessions())
@@ -293,13 +289,13 @@ def test_a_role_is_assumed_with_its_external_id(
     listing(sessions, access)
     list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
     assert sts.asked == [{"RoleArn": ROLE, "RoleSessionName": "bedrock-poller", "ExternalId": "xid-1"}]
-    assert len(set(keys_used(switchboard))) == 1
-    assert keys_used(switchboard)[0].startswith("ASIA")
-    assert all(request.headers["x-amz-security-token"] for request in switchboard.requests)
+    assert len(set(keys_used(service))) == 1
+    assert keys_used(service)[0].startswith("ASIA")
+    assert all(request.headers["x-amz-security-token"] for request in service.requests)
 
 
 def test_calls_at_once_are_each_signed_for_their_own_account(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+    make_sessions: MakeSessions, simulator: Simulator, service: Service, sts: Sts
 ) -> None:
     """Threads that share a client never sign with each other's credentials, nor wait for their turns."""
     sessions = make_sessions(requests_per_second=1000)
@@ -317,26 +313,26 @@ def test_calls_at_once_are_each_signed_for_their_own_account(
     for thread in threads:
         thread.join()
     assert len(used) == 8
-    assert Counter(keys_used(switchboard)) == dict.fromkeys(used, 10)
+    assert Counter(keys_used(service)) == dict.fromkeys(used, 10)
 
 
 def test_a_role_without_an_external_id_is_asked_for_without_one(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+    make_sessions: MakeSessions, simulator: Simulator, service: Service, sts: Sts
 ) -> None:
     """And an access without a role uses the credentials it has."""
     sessions = sts.watch(make_sessions())
     listing(sessions, AccountAccess(role_arn=ROLE))
     assert sts.asked == [{"RoleArn": ROLE, "RoleSessionName": "bedrock-poller"}]
-    switchboard.requests.clear()
+    service.requests.clear()
     listing(sessions)
-    assert keys_used(switchboard) == ["AKIDDEFAULT"]
+    assert keys_used(service) == ["AKIDDEFAULT"]
     assert len(sts.asked) == 1
 
 
 def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
     make_sessions: MakeSessions,
     simulator: Simulator,
-    switchboard: Switchboard,
+    service: Service,
     sts: Sts,
     tmp_path: Path,
 ) -> None:
@@ -352,27 +348,27 @@ def test_credentials_that_run_out_are_refreshed_with_the_file_s_new_external_id(
     credentials_of(sessions, access)._time_fetcher = lambda: datetime.now(UTC) + timedelta(minutes=59)
     listing(sessions, access)
     assert [asked["ExternalId"] for asked in sts.asked] == ["before", "after"]
-    first, second, third = keys_used(switchboard)
+    first, second, third = keys_used(service)
     assert first == second != third
 
 
 def test_hundreds_of_roles_are_assumed_by_one_client(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard, sts: Sts
+    make_sessions: MakeSessions, simulator: Simulator, service: Service, sts: Sts
 ) -> None:
     """To make a client for each costs tens of milliseconds; a closed one is made anew."""
     sessions = make_sessions()
     for number in range(1, 4):
         listing(sessions, AccountAccess(role_arn=f"arn:aws:iam::{number:012}:role/reader"))
-    assert len(set(keys_used(switchboard))) == 3
+    assert len(set(keys_used(service))) == 3
     assert len(sessions._granting) == 1
     sessions.close()
     assert sessions._granting == {}
     listing(sessions, AccountAccess(role_arn=ROLE))
-    assert len(set(keys_used(switchboard))) == 4
+    assert len(set(keys_used(service))) == 4
 
 
 def test_requests_say_who_makes_them(
-    make_sessions: MakeSessions, simulator: Simulator, switchboard: Switchboard
+    make_sessions: MakeSessions, simulator: Simulator, service: Service
 ) -> None:
     """The SDK's own description of itself, and the program's name, the same in every request."""
     sessions = make_sessions()
@@ -380,7 +376,7 @@ def test_requests_say_who_makes_them(
     list(
         JobsApi(sessions.client(AccountAccess(), DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None)
     )
-    (agent,) = {request.headers["user-agent"] for request in switchboard.requests}
+    (agent,) = {request.headers["user-agent"] for request in service.requests}
     assert agent.startswith("Boto3/")
     assert "Botocore#" in agent
     assert "app/bedrock-poller" in agent
@@ -402,16 +398,16 @@ def test_an_external_id_that_cannot_be_read_is_a_credentials_failure(
 
 
 def test_a_role_that_may_not_be_assumed_is_access_denied(
-    make_sessions: MakeSessions, switchboard: Switchboard
+    make_sessions: MakeSessions, service: Service
 ) -> None:
     """What STS says is kept, no connection stays open, and other accesses go on."""
     sessions = make_sessions()
     error = b"<Error><Code>AccessDenied</Code><Message>not sts:AssumeRole</Message></Error>"
-    switchboard.can(b"<ErrorResponse>" + error + b"</ErrorResponse>", status=403)
+    service.can(b"<ErrorResponse>" + error + b"</ErrorResponse>", status=403)
     with pytest.raises(AwsError, match="sts:AssumeRole") as caught:
         listing(sessions, AccountAccess(role_arn=ROLE))
     assert (caught.value.reason, caught.value.code) == (AwsReason.ACCESS_DENIED, "AccessDenied")
-    switchboard.answer = Simulator().handle
+    service.answer = Simulator().handle
     assert listing(sessions) == 0
 
 
@@ -478,13 +474,13 @@ def test_a_bearer_token_is_used_only_where_no_credential_is_configured(
 )
 def test_no_credential_of_the_environment_overrides_a_profile(
     make_sessions: MakeSessions,
-    switchboard: Switchboard,
+    service: Service,
     environment: pytest.MonkeyPatch,
     tmp_path: Path,
     ambient: dict[str, str],
 ) -> None:
     """Requests of a target with a profile are signed with the key of that profile (fault 50)."""
-    switchboard.answer = Simulator().handle
+    service.simulate(Simulator())
     file = tmp_path / "credentials"
     file.write_text(
         "[mine]\naws_access_key_id = AKIDMINE\naws_secret_access_key = s\n"
@@ -497,7 +493,7 @@ def test_no_credential_of_the_environment_overrides_a_profile(
     access = AccountAccess(profile="mine")
     listing(sessions, access)
     list(JobsApi(sessions.client(access, DEFAULT_REGION, "bedrock-runtime"), ASYNC_INVOKE).pages(None))
-    assert keys_used(switchboard) == ["AKIDMINE"] * 2
+    assert keys_used(service) == ["AKIDMINE"] * 2
 
 
 def write_key(path: Path, key: str) -> None:
@@ -518,13 +514,13 @@ def shared_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def signed_with(switchboard: Switchboard) -> str:
+def signed_with(service: Service) -> str:
     """The key of the last request."""
-    return switchboard.requests[-1].headers["authorization"].partition("Credential=")[2].partition("/")[0]
+    return service.requests[-1].headers["authorization"].partition("Credential=")[2].partition("/")[0]
 
 
 def test_a_file_of_credentials_that_was_replaced_is_read_again(
-    make_sessions: MakeSessions, switchboard: Switchboard, shared_file: Path, monkeypatch: pytest.MonkeyPatch
+    make_sessions: MakeSessions, service: Service, shared_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next request after a second is signed with the new key, without a reload (fault 69)."""
     now = [0.0]
@@ -533,10 +529,10 @@ def test_a_file_of_credentials_that_was_replaced_is_read_again(
     listing(sessions)
     write_key(shared_file, "AKIASECOND")
     listing(sessions)
-    assert signed_with(switchboard) == "AKIAFIRST"
+    assert signed_with(service) == "AKIAFIRST"
     now[0] += 1.5
     listing(sessions)
-    assert signed_with(switchboard) == "AKIASECOND"
+    assert signed_with(service) == "AKIASECOND"
     shared_file.unlink()
     now[0] += 1.5
     with pytest.raises(AwsError) as caught:
@@ -547,7 +543,7 @@ def test_a_file_of_credentials_that_was_replaced_is_read_again(
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException", "RequestExpired"])
 def test_credentials_that_were_refused_are_found_again(
     make_sessions: MakeSessions,
-    switchboard: Switchboard,
+    service: Service,
     shared_file: Path,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
@@ -555,15 +551,15 @@ def test_credentials_that_were_refused_are_found_again(
     """A file that shows no change, as on some volumes, is read again after a refusal (fault 69)."""
     monkeypatch.setattr(CredentialFiles, "changed", lambda _: False)
     sessions = make_sessions()
-    accepted = switchboard.answer
+    accepted = service.answer
     for key in ("AKIASECOND", "AKIATHIRD"):
-        switchboard.can(b'{"message":"no"}', status=403, headers={"x-amzn-errortype": code})
+        service.can(b'{"message":"no"}', status=403, headers={"x-amzn-errortype": code})
         write_key(shared_file, key)
         listing_fails(sessions)
-        switchboard.answer = accepted
+        service.answer = accepted
         listing(sessions)
         # Once a minute: a region that refuses everything does not cost every credential at every poll.
-        assert signed_with(switchboard) == "AKIASECOND"
+        assert signed_with(service) == "AKIASECOND"
 
 
 def listing_fails(sessions: Sessions) -> None:
@@ -574,7 +570,7 @@ def listing_fails(sessions: Sessions) -> None:
 
 
 def test_credentials_are_struck_from_what_a_service_echoes(
-    make_sessions: MakeSessions, switchboard: Switchboard, shared_file: Path
+    make_sessions: MakeSessions, service: Service, shared_file: Path
 ) -> None:
     """What an endpoint repeats of them reaches no log (fault 67)."""
     sessions = make_sessions()

@@ -11,11 +11,11 @@ import psycopg
 from sqlalchemy import make_url
 
 from poller.simulator import Simulator
-from tests.chaos.receiver import SENDER, Receiver
 from tests.chaos.roles import Roles, key_of, role_of
 from tests.chaos.stage import EVENTS, Stage
 from tests.chaos.witness import Witness
-from tests.postgres import Server
+from tests.harness.postgres import Server
+from tests.harness.receiver import SENDER, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from tests.chaos.scenario import LONGEST, STARTS, Course
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.chaos.children import Child
+    from tests.harness.daemon import Child
 
 _TICK_SECONDS = 0.02
 
@@ -33,7 +33,7 @@ class DaemonCourse(Course):
         if self.child is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.child.pid, signal.SIGTERM)
-            if self.child.wait(LONGEST) is None:
+            if self.child.poll(LONGEST) is None:
                 self.child.kill()
                 self.problems.append("it did not end after SIGTERM")
             self.child = None
@@ -52,7 +52,7 @@ class DaemonCourse(Course):
         """Start it if it does not run, and end a fault that has lasted long enough; whether it runs."""
         if self.child is None:
             self.child = self.start("run")
-        code = self.child.wait(_TICK_SECONDS)
+        code = self.child.poll(_TICK_SECONDS)
         if self.lasting and self.fired:
             code = self.endure(self.child)
         if code is None:

@@ -11,10 +11,10 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from tests.relay import Relay
+from tests.harness.relay import Relay
 
 if TYPE_CHECKING:
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 
 class Link(Relay):

@@ -41,7 +41,7 @@ class Copy:
         id: Its id, by the `webhook-id` header where there is one.
         body: Exactly what arrived.
         taken: Whether the receiver said 2xx; what it refused may come again, and has to.
-        root_causes: Whether the signature was right.
+        signed: Whether the signature was right.
         sender: Which replica sent it; empty if nobody asked.
         at: When it had arrived, in seconds since the epoch.
     """
@@ -50,7 +50,7 @@ class Copy:
     id: str
     body: bytes
     taken: bool = True
-    root_causes: bool = True
+    signed: bool = True
     sender: str = ""
     at: float = 0.0
 
@@ -244,7 +244,7 @@ class Evidence:
         for copy, told in self._told:
             bodies[copy.id].add(copy.body)
             ids[told.happening] |= {copy.id, told.id}
-            if not copy.root_causes:
+            if not copy.signed:
                 yield f"{copy.id} at {copy.sink}: the signature is wrong"
         yield from (
             f"{one} has {len(found)} bodies" for one, found in sorted(bodies.items()) if len(found) > 1

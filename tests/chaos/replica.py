@@ -12,14 +12,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tests.chaos.children import Child, Zygote
 from tests.chaos.link import Link
+from tests.harness.daemon import Child, Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 _WARM_SECONDS = 1.0
 _LONGEST_END = 40.0
@@ -152,7 +152,7 @@ class Replica:
         now = time.monotonic()
         if now > self._ends_at:
             self.relieve()
-        if self._child is not None and (code := self._child.wait(0)) is not None:
+        if self._child is not None and (code := self._child.poll()) is not None:
             self._ended(code, excused=excused or now - self._cut_until < _EXCUSED_SECONDS)
         elif self._child is not None and self._kill_by is not None and now > self._kill_by:
             self.problems.append(f"{self.who} did not end within {_LONGEST_END:.0f} s of SIGTERM")
@@ -176,7 +176,7 @@ class Replica:
         if self._child is None:
             return 0
         self._signal(signal.SIGTERM)
-        return self._child.wait(_LONGEST_END)
+        return self._child.poll(_LONGEST_END)
 
     def said(self) -> str:
         """What its present run has said."""

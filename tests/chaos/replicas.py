@@ -28,12 +28,12 @@ from poller.simulator import faults
 from poller.simulator.seeding import Dice
 from tests.chaos.cluster import Cluster
 from tests.chaos.mint import Mint
-from tests.chaos.receiver import Receiver
 from tests.chaos.replica import Replica, Stop
 from tests.chaos.stage import eventually
 from tests.chaos.storm import ENDINGS_ONLY, EVERYTHING, ROUTES, owed, say
 from tests.chaos.weather import Moods, Weather
 from tests.chaos.witness import ROBBED, STALE, late_sends, percentile, takeovers
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -140,7 +140,7 @@ class Siege:
         self._settings = settings
         self._dice = Dice(settings.seed, "siege")
         moods = {name: Moods(settings.seed, name) for name in (EVERYTHING, ENDINGS_ONLY)}
-        receivers = [Receiver(name, mood) for name, mood in moods.items()]
+        receivers = [Receiver(name=name, mood=mood) for name, mood in moods.items()]
         self._stage = Cluster(
             settings.seed, folder, receivers, targets=settings.targets, owed=owed, routes=ROUTES
         )

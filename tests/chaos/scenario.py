@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.disk import make_room
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Act, Mood, Receiver
 from tests.chaos.stage import LOG, Stage
 from tests.chaos.trace import Trace
+from tests.harness.receiver import Act, Mood, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.chaos.children import Child, Zygote
     from tests.chaos.oracle import Verdict
+    from tests.harness.daemon import Child, Zygote
 
 _HOOK = "hook"
 STARTS = 12
@@ -118,7 +118,7 @@ class Course:
         Returns:
             The exit code of a process that has ended.
         """
-        code = child.wait(_BROKEN_SECONDS)
+        code = child.poll(_BROKEN_SECONDS)
         if self._plan.number % 2 and code is None:
             self.kills += 1
             code = child.kill()
@@ -142,7 +142,7 @@ class Course:
 
     def _watch(self, child: Child) -> int:
         deadline = time.monotonic() + LONGEST
-        while (code := child.wait(0.01)) is None:
+        while (code := child.poll(0.01)) is None:
             if time.monotonic() > deadline:
                 self.problems.append(f"it hung for {LONGEST:.0f} s")
                 return child.kill()
@@ -173,7 +173,9 @@ def play(
     folder = disk / "store"
     folder.mkdir()
     try:
-        with Stage(seed, folder, [Receiver(_HOOK, _RefuseFirst())], owed=lambda _: (_HOOK, LOG)) as stage:
+        with Stage(
+            seed, folder, [Receiver(name=_HOOK, mood=_RefuseFirst())], owed=lambda _: (_HOOK, LOG)
+        ) as stage:
             plan = Plan(
                 trace=stage.outputs / "trace",
                 mode=mode,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from poller.simulator import Simulator, SimulatorServer
 from tests.chaos.oracle import Copy, Evidence, Life, read
-from tests.chaos.receiver import SECRET, Receiver
-from tests.e2e import daemon
+from tests.harness import daemon
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

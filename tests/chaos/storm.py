@@ -23,16 +23,14 @@ from typing import TYPE_CHECKING
 
 from poller.durations import parse_duration
 from poller.simulator.seeding import Dice
-from tests.chaos.children import spawn
 from tests.chaos.disk import private_disks, unmount
 from tests.chaos.mint import ENDINGS, Mint
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.weather import Moods, Weather
+from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
-    import subprocess
-
     from tests.chaos.oracle import Verdict
 
 EVERYTHING, ENDINGS_ONLY = "first", "endings"
@@ -71,10 +69,10 @@ class Storm:
         self._seed = seed
         self._dice = Dice(seed, "storm")
         self._moods = {name: Moods(seed, name) for name in (EVERYTHING, ENDINGS_ONLY)}
-        receivers = [Receiver(name, mood) for name, mood in self._moods.items()]
+        receivers = [Receiver(name=name, mood=mood) for name, mood in self._moods.items()]
         self._stage = Stage(seed, folder, receivers, owed=owed, routes=ROUTES)
         self._mint = Mint(self._stage.simulator, seed)
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self._daemon: Daemon | None = None
         self._starts = 0
         self._looked = 0.0
         self._deaths: Counter[str] = Counter()
@@ -101,7 +99,6 @@ class Storm:
             finally:
                 if self._daemon is not None:
                     self._daemon.kill()
-                    self._daemon.wait()
 
     def _judged(self) -> Verdict:
         stage = self._stage
@@ -169,12 +166,9 @@ class Storm:
 
     def _start(self) -> None:
         self._starts += 1
-        outputs = self._stage.outputs
         environ = {**self._environ, "BEDROCK_POLLER_TARGETS": json.dumps(self._named_targets())}
-        self._daemon = spawn(
-            ["run"], environ, outputs / f"out-{self._starts:04}", outputs / f"err-{self._starts:04}"
-        )
-        self._weather.pid = self._daemon.pid
+        self._daemon = Daemon(self._stage.outputs, environ, fresh=True).__enter__()
+        self._weather.pid = self._daemon.process.pid
         self._weather.press()
 
     def _named_targets(self) -> list[dict[str, str]]:
@@ -186,18 +180,15 @@ class Storm:
 
     def _daemon_is_told(self, number: signal.Signals) -> None:
         # One that has not got as far as to listen for it would die of it.
-        if self._daemon is not None and "daemon.starting" in self._said():
-            self._daemon.send_signal(number)
-
-    def _said(self) -> str:
-        return (self._stage.outputs / f"err-{self._starts:04}").read_text()
+        if self._daemon is not None and self._daemon.log("daemon.starting"):
+            self._daemon.process.send_signal(number)
 
     def _stop(self, number: signal.Signals) -> int:
         """Send a signal, and see that it ends."""
         assert self._daemon is not None
         self._deaths[number.name] += 1
-        self._daemon.send_signal(number)
-        code = self._daemon.wait(_STOP_SECONDS)
+        self._daemon.process.send_signal(number)
+        code = self._daemon.process.wait(_STOP_SECONDS)
         self._daemon = None
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._looked = time.monotonic()
@@ -206,12 +197,12 @@ class Storm:
 
     def _keep_alive(self) -> None:
         """Start it again, as its supervisor would."""
-        if self._daemon is not None and (code := self._daemon.poll()) is not None:
-            self._daemon = None
+        if self._daemon is not None and (code := self._daemon.process.poll()) is not None:
+            errors, self._daemon = self._daemon.errors, None
             self._deaths["by itself"] += 1
             # It may refuse to start on a full disk; anything else is its own fault.
             if not (code == 1 and self._weather.disk_lately_full):
-                self.problems.append(f"it ended by itself with {code}: {self._said()[-2000:]}")
+                self.problems.append(f"it ended by itself with {code}: {errors[-2000:]}")
         if self._daemon is None:
             self._start()
 

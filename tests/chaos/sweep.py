@@ -18,11 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.chaos.children import Zygote
 from tests.chaos.disk import private_disks, unmount
 from tests.chaos.following import DaemonCourse
 from tests.chaos.points import Mode
 from tests.chaos.scenario import Course, Outcome, play
+from tests.harness.daemon import Zygote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poller.store import Database
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator, SimulatorServer

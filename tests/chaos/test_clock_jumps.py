@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,33 +13,24 @@ import pytest
 from poller.model import Event, Target
 from poller.store import Database, Outbox, Settlement, Snapshot
 from poller.store.outbox import Enqueue
-from tests.chaos.children import spawn
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
-from tests.store.conftest import Clock
+from tests.harness.clock import NOW, Clock
+from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NOON = 1_800_000_000.0
 HOUR = 3600.0
 LEASE = 15.0
 TARGET = Target("default", "us-east-1", "async_invoke", "123456789012")
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The database's clock, set by hand."""
-    clock = Clock()
-    clock.now = NOON
-    return clock
-
-
-@pytest.fixture
 def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
     """A store that goes by that clock."""
-    with closing(Database(f"sqlite:///{tmp_path}/poller.db", now=clock)) as database:
+    with closing(Database(f"sqlite:///{tmp_path}/poller.db", now=clock.sql)) as database:
         database.prepare()
         database.migrate()
         yield database
@@ -55,9 +47,9 @@ def test_what_was_recorded_while_the_clock_was_ahead_is_due_when_it_is_right(
     database: Database, clock: Clock
 ) -> None:
     """An event recorded while the clock was an hour ahead does not wait for that hour to pass."""
-    clock.now = NOON + HOUR
+    clock.now = NOW + timedelta(seconds=HOUR)
     owe(database)
-    clock.now = NOON + 1
+    clock.now = NOW + timedelta(seconds=1)
     assert len(Outbox(database).claim("hook", limit=1, lease=LEASE)) == 1
 
 
@@ -67,9 +59,9 @@ def test_what_was_recorded_in_a_jump_that_its_worker_did_not_see_is_due_when_the
     """A jump so short that no worker looked at the clock meanwhile holds up nothing either."""
     outbox = Outbox(database)
     assert outbox.claim("hook", limit=1, lease=LEASE) == []
-    clock.now = NOON + HOUR
+    clock.now = NOW + timedelta(seconds=HOUR)
     owe(database)
-    clock.now = NOON + 1
+    clock.now = NOW + timedelta(seconds=1)
     assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
 
 
@@ -79,11 +71,11 @@ def test_a_delivery_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_
     """What a process claimed before it was killed is free after one lease, not after the hour as well."""
     owe(database)
     outbox = Outbox(database)
-    clock.now = NOON + HOUR
+    clock.now = NOW + timedelta(seconds=HOUR)
     assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
-    clock.now = NOON + LEASE
+    clock.now = NOW + timedelta(seconds=LEASE)
     assert outbox.claim("hook", limit=1, lease=LEASE) == []
-    clock.now += LEASE
+    clock.tick(LEASE)
     assert len(outbox.claim("hook", limit=1, lease=LEASE)) == 1
 
 
@@ -93,9 +85,9 @@ def test_a_target_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_ov
     """A target whose poller was killed is polled again after one lease, not after the hour as well."""
     first, second = (Snapshot(database, owner=owner, lease=LEASE) for owner in ("first", "second"))
     first.register([TARGET])
-    clock.now = NOON + HOUR
+    clock.now = NOW + timedelta(seconds=HOUR)
     assert first.claim(TARGET) is not None
-    clock.now = NOON + 2 * LEASE
+    clock.now = NOW + timedelta(seconds=2 * LEASE)
     assert second.claim(TARGET) is not None
 
 
@@ -106,10 +98,10 @@ def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_
     owe(database)
     outbox = Outbox(database)
     (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
-    clock.now = NOON + HOUR
+    clock.now = NOW + timedelta(seconds=HOUR)
     outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
     assert outbox.claim("hook", limit=1, lease=LEASE) == []
-    clock.now = NOON + 1
+    clock.now = NOW + timedelta(seconds=1)
     (delivery,) = outbox.claim("hook", limit=1, lease=LEASE)
     outbox.settle([Settlement(delivery, delivered=False, retry_in=60.0)])
     assert Outbox(database).claim("hook", limit=1, lease=LEASE) == []
@@ -121,12 +113,11 @@ def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_
 @pytest.mark.parametrize("jump", [HOUR, -HOUR])
 def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
     """The clock is an hour off for a second: the next poll is not an hour away."""
-    with Stage(1, tmp_path, [Receiver("hook")], owed=lambda _: ("hook", LOG)) as stage:
+    with Stage(1, tmp_path, [Receiver()], owed=lambda _: ("hook", LOG)) as stage:
         clock = stage.outputs / "clock"
         clock.write_text("0")
         environ = {**stage.environ(), "CHAOS_CLOCK": str(clock)}
-        daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
-        try:
+        with Daemon(stage.outputs, environ, fresh=True):
             eventually(stage.baselined, "no baseline")
             # More than one, because the daemon may happen to look at the clock during a jump.
             for _ in range(3):
@@ -135,6 +126,3 @@ def test_polls_go_on_after_a_short_jump(jump: float, tmp_path: Path) -> None:
                 clock.write_text("0")
                 arn = stage.simulator.submit_batch(script=[("Submitted", 0)])
                 eventually(partial(stage.arrived, arn, "Submitted"), "no poll after the jump", seconds=8)
-        finally:
-            daemon.kill()
-            daemon.wait()

@@ -138,7 +138,7 @@ def test_a_header_that_names_another_id_is_noticed() -> None:
 
 def test_a_wrong_signature_is_noticed() -> None:
     """A body that was not signed with the secret has been altered on the way."""
-    found = verdict([*GOOD, replace(GOOD[1], root_causes=False)])
+    found = verdict([*GOOD, replace(GOOD[1], signed=False)])
     assert [len(part) for part in parts(found.violations)] == [0, 0, 1, 0]
 
 

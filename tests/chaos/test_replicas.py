@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.chaos.children import finished
+from tests.harness.daemon import finished
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.children import finished
+from tests.harness.daemon import finished
 
 HALVES = {"once": ("kill", "disk-full"), "run": ("error-once", "error-for-good")}
 

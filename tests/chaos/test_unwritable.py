@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.children import spawn
 from tests.chaos.disk import limit, make_room
 from tests.chaos.points import Mode, Plan
-from tests.chaos.receiver import Receiver
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.trace import Trace
+from tests.harness.daemon import Daemon
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,60 +26,38 @@ HOOK = "hook"
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """A receiver, a log and a simulator with two jobs."""
-    with Stage(1, tmp_path, [Receiver(HOOK)], owed=lambda _: (HOOK, LOG)) as stage:
+    with Stage(1, tmp_path, [Receiver(name=HOOK)], owed=lambda _: (HOOK, LOG)) as stage:
         stage.simulator.submit_async(script=[("InProgress", 0)])
         stage.simulator.submit_batch(script=[("InProgress", 0)])
         stage.baseline()
         yield stage
 
 
-def asked(stage: Stage, path: str) -> tuple[int, str]:
-    """The status and the body of a page of the first daemon."""
-    said = (stage.outputs / "err-1").read_text().splitlines(keepends=True)
-    lines = [json.loads(line) for line in said if line.startswith("{") and line.endswith("}\n")]
-    url = next(line["url"] for line in lines if line["event"] == "web.listening")
-    try:
-        with urllib.request.urlopen(f"{url}{path}", timeout=20) as answer:  # noqa: S310 - our own
-            return int(answer.status), answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def ready(stage: Stage) -> int:
+def ready(daemon: Daemon) -> int:
     """The status of `/-/ready`."""
-    return asked(stage, "/-/ready")[0]
+    return daemon.ask("/-/ready")[0]
 
 
 def follow(
     stage: Stage, begin: Callable[[int], None], end: Callable[[int], None], environ: dict[str, str]
 ) -> None:
     """Run the daemon; break its store, mint, see that nothing is sent; mend it, and see that all is."""
-    daemon = spawn(["run"], environ, stage.outputs / "out-1", stage.outputs / "err-1")
-    try:
+    with Daemon(stage.outputs, environ) as daemon:
         eventually(stage.baselined, "no baseline")
-        eventually(lambda: ready(stage) == 200, "not ready")
-        begin(daemon.pid)
-        eventually(lambda: ready(stage) == 503, "ready though the store takes no write")
+        eventually(lambda: ready(daemon) == 200, "not ready")
+        begin(daemon.process.pid)
+        eventually(lambda: ready(daemon) == 503, "ready though the store takes no write")
         asked = stage.simulator.requests.count()
         arn = stage.simulator.submit_batch(script=[("Submitted", 0), ("Failed", 0)])
         eventually(
-            lambda: (
-                stage.simulator.requests.count() > asked
-                or "poll.failed" in (stage.outputs / "err-1").read_text()
-            ),
-            "no poll tried",
+            lambda: stage.simulator.requests.count() > asked or daemon.log("poll.failed"), "no poll tried"
         )
         assert stage.copies() == []
-        assert ready(stage) == 503
-        end(daemon.pid)
-        eventually(lambda: ready(stage) == 200, "not ready again")
+        assert ready(daemon) == 503
+        end(daemon.process.pid)
+        eventually(lambda: ready(daemon) == 200, "not ready again")
         eventually(lambda: stage.arrived(arn, "Failed"), "nothing sent afterwards")
-        daemon.terminate()
-        assert daemon.wait(30) == 0
-    finally:
-        daemon.kill()
-        daemon.wait()
+        assert daemon.terminate() == 0
     assert stage.sound() == "ok"
     verdict = stage.evidence().verdict(fresh=0.0)
     assert verdict.clean, verdict.violations.all
@@ -108,8 +83,10 @@ def first(stage: Stage, kind: str) -> int:
     """The number of a point of some kind: the first one of a program that starts on an empty store."""
     plan = Plan(stage.outputs / "rehearsal")
     environ = {**stage.environ(STORE__URL=f"sqlite:///{stage.outputs}/rehearsal.db"), **plan.environ()}
-    program = spawn(["migrate"], environ, stage.outputs / "rehearsal-out", stage.outputs / "rehearsal-err")
-    assert program.wait(60) == 0
+    folder = stage.outputs / "rehearsal-output"
+    folder.mkdir()
+    with Daemon(folder, environ, "migrate") as migrating:
+        assert migrating.process.wait(60) == 0
     with Trace(plan.trace) as trace:
         return next(number for number, name in enumerate(trace.names, 1) if name.startswith(f"{kind}:"))
 

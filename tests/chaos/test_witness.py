@@ -20,7 +20,7 @@ from tests.store.samples import TARGET, announced, job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 T, D = "target t", "delivery hook id"
 INFINITE = float("inf")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from poller.simulator import faults
 from poller.simulator.seeding import Dice
 from tests.chaos.disk import fill, limit, make_room
-from tests.chaos.receiver import Act, Mood
+from tests.harness.receiver import Act, Mood
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

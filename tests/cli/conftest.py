@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from poller.cli import run
-from tests.e2e.daemon import environment
+from tests.harness.daemon import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import typer
 
 from poller.store.replay import Replay
 from tests.cli.test_sinks import hook
-from tests.e2e.receiver import Receiver
+from tests.harness.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from poller.terminal import printable
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Shell
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 
 @pytest.fixture

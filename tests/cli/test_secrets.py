@@ -28,8 +28,8 @@ from tests.cli.canaries import (
     secret_settings,
     written,
 )
-from tests.e2e.daemon import Daemon, environment, eventually
-from tests.listening import Listening
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.listening import Listening
+from tests.harness.receiver import Listening
 
 ACCOUNT = "123456789012"
 KINDS = {

@@ -25,7 +25,7 @@ from poller.errors import DeliveryError
 from poller.events import sample_event
 from poller.sinks.webhook import WebhookSettings, WebhookSink
 from tests.docs.pages import ROOT
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,13 +25,13 @@ from poller.cli import run
 from poller.simulator import Simulator, SimulatorServer
 from poller.store import Database, Outbox
 from tests.docs.pages import Block, blocks, commands
-from tests.e2e.daemon import Daemon, environment, eventually
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

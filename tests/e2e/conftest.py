@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,15 +10,15 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poller.simulator import faults
-from tests.e2e.daemon import Daemon, environment, eventually, pass_time
-from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.tokens import SecurityTokens
+from tests.harness.daemon import Daemon, environment, eventually, pass_time
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator, SimulatorServer
@@ -35,10 +35,12 @@ def hooked(receiver: Receiver, folder: Path, bedrock: SimulatorServer, **setting
     return environment(bedrock.url, folder, SINKS=json.dumps({"hook": sink}), **settings)
 
 
-def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, tmp_path: Path) -> None:
+def test_without_a_configuration_it_logs_what_happens(
+    bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path
+) -> None:
     """With credentials and endpoints alone it prints every transition; a job from awscli is followed."""
     environ = environment(bedrock.url, tmp_path)
-    with Daemon(tmp_path, environ) as daemon:
+    with Daemon(tmp_path, environ, fresh=True) as daemon:
         daemon.polled(1)
         start = [
             str(Path(sys.executable).with_name("aws")),
@@ -46,7 +48,6 @@ def test_without_a_configuration_it_logs_what_happens(bedrock: SimulatorServer, 
             *("--model-input", "{}", "--output-data-config"),
             '{"s3OutputDataConfig": {"s3Uri": "s3://a-bucket"}}',
         ]
-        simulator: Any = bedrock.simulator
         simulator.speed = 100
         done = subprocess.run(start, env=environ, check=True, capture_output=True, timeout=30)
         arn = json.loads(done.stdout)["invocationArn"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import Daemon, environment, eventually
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,14 +19,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-IDLE = 5.0
-"""How often a worker looks for what other processes have left it."""
-
 
 def test_what_died_arrives_after_a_replay_as_it_was(
     bedrock: SimulatorServer, simulator: Simulator, tmp_path: Path, store: str
 ) -> None:
-    """Refused until given up, then replayed: the same ids and bytes, in order, soon, and with no restart."""
+    """Refused until given up, then replayed: the same ids and bytes, in order, and with no restart."""
     with Receiver(lambda _: 400) as receiver:
         retry = {"initial": "1ms", "max": "2ms", "give_up_after": "0s"}
         sink = {"type": "webhook", "url": receiver.url, "secrets": [SECRET], "retry": retry}
@@ -61,11 +57,9 @@ def test_what_died_arrives_after_a_replay_as_it_was(
             assert len(refused) == 6
             tried = len(receiver.ids)
             receiver.answer = lambda _: 204
-            before = time.monotonic()
             done = replay("--dead")
             assert (done.returncode, done.stderr) == (0, "hook: replayed 6 deliveries (6 dead)\n")
             eventually(lambda: len(receiver.ids) == tried + 6)
-            assert time.monotonic() - before < IDLE + 10  # on a busy machine
             again = receiver.bodies[tried:]
             assert dict(again) == refused
             statuses: dict[str, list[str]] = {}

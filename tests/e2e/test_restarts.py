@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.error
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.daemon import Daemon, environment, eventually
-from tests.e2e.receiver import SECRET, Receiver
-from tests.postgres import Server
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.postgres import Server
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +17,6 @@ if TYPE_CHECKING:
     from poller.simulator import Simulator, SimulatorServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-
-
-def answers(daemon: Daemon, path: str) -> int:
-    """The status of a page."""
-    try:
-        daemon.get(path)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-    return 200
 
 
 def test_a_daemon_outlives_a_restart_of_its_database(
@@ -56,11 +45,11 @@ def test_a_daemon_outlives_a_restart_of_its_database(
                     simulator.force(arn, status)
                 failed = len(daemon.log("poll.failed"))
                 eventually(lambda failed=failed: len(daemon.log("poll.failed")) > failed + 2)  # type: ignore[misc]
-                eventually(lambda: answers(daemon, "/-/ready") == 503)
-                assert answers(daemon, "/-/healthy") == 200
-                assert answers(daemon, "/metrics") == 200
+                eventually(lambda: daemon.ask("/-/ready")[0] == 503)
+                assert daemon.ask("/-/healthy")[0] == 200
+                assert daemon.ask("/metrics")[0] == 200
                 server.start()
-                eventually(lambda: answers(daemon, "/-/ready") == 200)
+                eventually(lambda: daemon.ask("/-/ready")[0] == 200)
                 wanted.append(status)
                 eventually(lambda: receiver.statuses() == dict.fromkeys(arns, wanted), f"{wanted} of all", 45)
             assert {line["reason"] for line in daemon.log("poll.failed")} == {"store"}

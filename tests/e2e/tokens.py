@@ -11,7 +11,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from tests.listening import Listening
+from tests.harness.receiver import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

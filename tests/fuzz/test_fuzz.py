@@ -8,11 +8,12 @@ from tests.fuzz.properties import PROPERTIES
 from tests.fuzz.run import tried
 
 
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", PROPERTIES)
-def test_no_input_does_harm(name: str) -> None:
+def test_no_input_does_harm(name: str, seed: int) -> None:
     """Each is parsed, or is an error of the declared type (faults 21, 26, 29, 42, 44 and 64)."""
     prop = PROPERTIES[name]
-    assert tried(prop, seed=1, inputs=prop.weight) >= prop.weight // 2
+    assert tried(prop, seed=seed, inputs=prop.weight // 2) >= prop.weight // 4
 
 
 def test_a_property_that_does_not_hold_is_found() -> None:

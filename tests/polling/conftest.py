@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from poller.metrics import Metrics
 from poller.model import Event, Target
 from poller.polling import Poller, PollReport, unlimited
 from poller.settings.schema import PollSettings
-from poller.simulator import DEFAULT_ACCOUNT, Simulator, SimulatorServer
+from poller.simulator import DEFAULT_ACCOUNT, Simulator
 from poller.store import Database, Snapshot
 from poller.store.tables import deliveries, events
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from poller.simulator import Received
-    from poller.simulator.simulator import Answer
-    from poller.simulator.wire import HttpRequest
+    from tests.harness.clock import Clock
+    from tests.harness.service import Service
 
 BATCH = Target("prod", "us-east-1", "model_invocation_job", DEFAULT_ACCOUNT)
 ASYNC = Target("prod", "us-east-1", "async_invoke", DEFAULT_ACCOUNT)
@@ -37,42 +37,10 @@ OPEN = [("InProgress", 0.0)]
 LEASE = 15.0
 
 
-class Clock:
-    """The time of the service, of the database and of the poller: one that stands still until moved."""
+class Calls:
+    """The SDK's clients for the service, which do not retry."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 11, 20, 10, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        """The time."""
-        return self.now
-
-    def seconds(self) -> float:
-        """The time, in seconds since the epoch."""
-        return self.now.timestamp()
-
-    def tick(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
-
-
-class Switchboard:
-    """Hands requests to the simulator of the current test."""
-
-    def __init__(self) -> None:
-        self.simulator = Simulator()
-
-    def handle(self, request: HttpRequest) -> Answer:
-        """Answer as the current simulator."""
-        return self.simulator.handle(request)
-
-
-class Service:
-    """The server that all tests share, and the SDK's clients for it, which do not retry."""
-
-    def __init__(self, switchboard: Switchboard, url: str) -> None:
-        self.switchboard = switchboard
-        self.url = url
         self.stop = threading.Event()
         self.metrics = Metrics()
         self.sessions = Sessions(
@@ -107,11 +75,10 @@ class Poll:
 class Bench:
     """One poller with its store, in front of the simulator."""
 
-    def __init__(self, service: Service, clock: Clock, url: str) -> None:
-        self.service = service
+    def __init__(self, calls: Calls, simulator: Simulator, clock: Clock, url: str) -> None:
+        self.calls = calls
         self.clock = clock
-        self.simulator = Simulator(seed=7, clock=clock)
-        service.switchboard.simulator = self.simulator
+        self.simulator = simulator
         self.metrics = Metrics()
         self.url = url
         self.database = self.open()
@@ -121,16 +88,10 @@ class Bench:
 
     def open(self) -> Database:
         """Open the store, in the test's time."""
-        database = Database(self.url, now=self._now)
+        database = Database(self.url, now=self.clock.sql)
         database.prepare()
         database.migrate()
         return database
-
-    def _now(self) -> sa.ColumnElement[float]:
-        time: sa.BindParameter[float] = sa.bindparam(
-            "clock", callable_=self.clock.seconds, type_=sa.Double(), unique=True
-        )
-        return sa.cast(time, sa.Double())
 
     def poller(
         self,
@@ -147,7 +108,7 @@ class Bench:
         """What polls."""
         return Poller(
             snapshot=snapshot or self.snapshot,
-            api=self.service.api,
+            api=self.calls.api,
             kind=lambda target: KINDS[target.kind],
             # A test's full scans may be due sooner than a configuration may have them.
             settings=PollSettings(overlap=overlap, first_scan="emit" if emit else "baseline").model_copy(
@@ -233,17 +194,16 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    """The server that all tests share."""
-    switchboard = Switchboard()
-    with pytest.MonkeyPatch.context() as patch, SimulatorServer(switchboard) as server:
+def calls(service: Service) -> Iterator[Calls]:
+    """The clients that all tests share."""
+    with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        patch.setenv("AWS_ENDPOINT_URL_BEDROCK", server.url)
-        patch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", server.url)
-        found = Service(switchboard, server.url)
+        patch.setenv("AWS_ENDPOINT_URL_BEDROCK", service.url)
+        patch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", service.url)
+        found = Calls()
         for target in (BATCH, ASYNC):
             found.api(target)
         found.sessions.credentials(AccountAccess())
@@ -260,16 +220,16 @@ def log() -> Iterator[list[EventDict]]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The time."""
-    return Clock()
+def simulator(service: Service, clock: Clock) -> Simulator:
+    """An empty simulator, now behind the server."""
+    return service.simulate(Simulator(seed=7, clock=clock))
 
 
 @pytest.fixture
-def bench(service: Service, clock: Clock, empty: Callable[[], str]) -> Iterator[Bench]:
+def bench(calls: Calls, simulator: Simulator, clock: Clock, empty: Callable[[], str]) -> Iterator[Bench]:
     """A poller with an empty store, on both databases, before an empty simulator."""
-    service.stop.clear()
-    found = Bench(service, clock, empty())
+    calls.stop.clear()
+    found = Bench(calls, simulator, clock, empty())
     yield found
     found.database.close()
 
@@ -300,4 +260,4 @@ def crowded(bench: Bench) -> tuple[Bench, str]:
     return bench, old
 
 
-__all__ = ["ASYNC", "BATCH", "LEASE", "OPEN", "Bench", "Clock", "Poll", "Service"]
+__all__ = ["ASYNC", "BATCH", "LEASE", "OPEN", "Bench", "Calls", "Poll"]

@@ -9,7 +9,7 @@ from poller.errors import LeaseLostError, StoreError
 from poller.model import Target
 from poller.polling.lease_keeper import LeaseKeeper
 from poller.store import Claim
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 
 if TYPE_CHECKING:
     import pytest

@@ -13,15 +13,15 @@ from sqlalchemy import make_url
 
 from tests.chaos.link import Link
 from tests.chaos.oracle import read
-from tests.chaos.receiver import SECRET, SENDER, Receiver
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, SENDER, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from poller.simulator import SimulatorServer
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 LEASE = 1.0
 HOOK = "hook"
@@ -37,7 +37,7 @@ class Scene:
     """
 
     def __init__(self, folder: Path, bedrock: SimulatorServer, databases: Databases) -> None:
-        self.receiver = Receiver(HOOK)
+        self.receiver = Receiver(name=HOOK)
         self._folder = folder
         self._bedrock = bedrock
         self._databases = databases

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from poller.simulator import Simulator, faults
-from tests.chaos.receiver import Act, Mood
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
+from tests.harness.receiver import Act, Mood
 from tests.replicas.conftest import Scene, go_on, pause
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.receiver import Mood
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
+from tests.harness.receiver import Mood
 from tests.replicas.conftest import LEASE, Scene
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poller.store import Database
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poller.simulator import faults
-from tests.e2e.daemon import Daemon, eventually
+from tests.harness.daemon import Daemon, eventually
 
 if TYPE_CHECKING:
     from poller.simulator import Simulator
@@ -27,11 +27,11 @@ def lost(daemon: Daemon) -> float:
 
 @pytest.mark.slow
 def test_a_listing_that_outlasts_the_lease_is_finished(scene: Scene, simulator: Simulator) -> None:
-    """Two replicas, a lease of a second, lists that take three: none robs the other (fault 58)."""
+    """Two replicas, a lease of a second, lists that take longer: none robs the other (fault 58)."""
     both = [scene.start()[0] for _ in range(2)]
     scene.baselined()
     arn = simulator.submit_batch(script=[("Submitted", 0)])
-    simulator.faults.add(faults.Latency(operation="ListModelInvocationJobs", seconds=3.0))
+    simulator.faults.add(faults.Latency(operation="ListModelInvocationJobs", seconds=1.6))
     eventually(lambda: len(scene.told()) == 1)
     simulator.force(arn, "Completed")
     eventually(lambda: [status for _, status in scene.told()] == ["Submitted", "Completed"])

@@ -19,26 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poller.store import Observation
-    from tests.postgres import Databases, Emptied
+    from tests.harness.clock import Clock
+    from tests.harness.postgres import Databases, Emptied
 
 
 only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 only_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-
-
-class Clock:
-    """The database's clock: stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_795_168_800.0
-
-    def __call__(self) -> sa.ColumnElement[float]:
-        """The time, as SQL that is asked anew whenever a statement runs."""
-        return sa.bindparam("clock", callable_=lambda: self.now, type_=sa.Double(), unique=True)
-
-    def tick(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
 
 
 class Store:
@@ -104,15 +90,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """The database's clock."""
-    return Clock()
-
-
-@pytest.fixture
 def database(url: str, clock: Clock) -> Iterator[Database]:
     """A database with its schema."""
-    database = Database(url, now=clock)
+    database = Database(url, now=clock.sql)
     database.prepare()
     database.migrate()
     yield database

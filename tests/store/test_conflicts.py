@@ -15,7 +15,7 @@ from poller.store.dialects import Postgresql
 from poller.store.queries import Selection
 from poller.store.replay import Replay
 from poller.store.tables import metadata, sinks
-from tests.relay import Relay
+from tests.harness.relay import Relay
 from tests.store.conftest import Store
 from tests.store.samples import OTHER, TARGET, announced, arn, job
 from tests.store.test_outbox import claim
@@ -23,8 +23,8 @@ from tests.store.test_outbox import claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.postgres import Databases, Emptied
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
+    from tests.harness.postgres import Databases, Emptied
 
     Work = Callable[[Store], Callable[[], object]]
 
@@ -266,8 +266,8 @@ def test_a_commit_whose_answer_is_lost_counts_once(
 
     with (
         Relay(databases) as relay,
-        closing(Database(url, now=clock)) as sure,
-        closing(Database(relay.by_way(url), now=clock)) as unsure,
+        closing(Database(url, now=clock.sql)) as sure,
+        closing(Database(relay.by_way(url), now=clock.sql)) as unsure,
     ):
         for count, (name, work) in enumerate(WORK.items(), start=1):
             assert left(unsure, work, 1) == left(sure, work, 0), name

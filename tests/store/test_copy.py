@@ -20,8 +20,8 @@ from tests.store.test_outbox import done, failed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.postgres import Databases
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
+    from tests.harness.postgres import Databases
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,7 +65,7 @@ def test_everything_is_copied_and_deliveries_go_on(filled: Store, empty: str, cl
     """Every row is the same, the ids of events too; new rows get new numbers; the source has not changed."""
     before = dump(filled.database)
     progress: list[tuple[str, int]] = []
-    with closing(Database(empty, now=clock)) as target:
+    with closing(Database(empty, now=clock.sql)) as target:
         copied = copy(filled.database, target, told=lambda *what: progress.append(what))
         assert dump(target) == dump(filled.database) == before
         rows = {each.table: each.rows for each in copied}
@@ -88,7 +88,7 @@ def test_everything_is_copied_and_deliveries_go_on(filled: Store, empty: str, cl
 
 def test_a_store_that_is_not_empty_is_refused(filled: Store, empty: str, clock: Clock) -> None:
     """Whatever is in it stays as it is."""
-    with closing(Database(empty, now=clock)) as target:
+    with closing(Database(empty, now=clock.sql)) as target:
         target.migrate()
         Outbox(target).park("mine", "why")
         before = dump(target)
@@ -108,7 +108,7 @@ def test_a_difference_undoes_the_copy(
         return real(self, connection, changed)
 
     monkeypatch.setattr(Prepared, "many", alter)
-    with closing(Database(empty, now=clock)) as target:
+    with closing(Database(empty, now=clock.sql)) as target:
         with pytest.raises(StoreError, match="differs from its source in jobs; nothing is kept"):
             copy(filled.database, target)
         assert all(not rows for rows in dump(target).values())
@@ -116,7 +116,7 @@ def test_a_difference_undoes_the_copy(
 
 def test_a_source_of_another_schema_is_refused(empty: str, url: str, clock: Clock) -> None:
     """It is not migrated behind its owner's back, and one that is not there is not made."""
-    with closing(Database(url, now=clock)) as source, closing(Database(empty, now=clock)) as target:
+    with closing(Database(url, now=clock.sql)) as source, closing(Database(empty, now=clock.sql)) as target:
         with pytest.raises(SchemaError):
             copy(source, target)
         assert source.revision() is None if source.exists() else True
@@ -124,7 +124,7 @@ def test_a_source_of_another_schema_is_refused(empty: str, url: str, clock: Cloc
 
 def test_an_empty_store_can_be_copied(store: Store, empty: str, clock: Clock) -> None:
     """And the copy works: its numbers begin where they should."""
-    with closing(Database(empty, now=clock)) as target:
+    with closing(Database(empty, now=clock.sql)) as target:
         copied = copy(store.database, target)
         assert {each.rows for each in copied if each.table != "targets"} == {0}
         there = Store(target)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from poller.errors import LeaseLostError
 from poller.store import Claim, Database, Outbox, Settlement, Snapshot
-from tests.store.conftest import Clock
+from tests.harness.clock import Clock
 from tests.store.samples import TARGET, announced, job
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         """Start a process."""
-        self.database = Database(self.url, now=self.clock)
+        self.database = Database(self.url, now=self.clock.sql)
         self.snapshot = Snapshot(self.database, owner="me", lease=LEASE)
         self.outbox = Outbox(self.database)
 
@@ -128,7 +128,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert observation.event is not None
             seen.append(observation)
             for sink in sinks:
-                self.model.owed.append(Owed(observation.event.id, sink, number, self.clock.now))
+                self.model.owed.append(Owed(observation.event.id, sink, number, self.clock.seconds()))
         self.snapshot.record(claim, seen)
         self.snapshot.record(claim, seen)
         self.snapshot.release(claim)
@@ -170,16 +170,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     def take(self, sink: str, limit: int) -> list[tuple[Delivery, Owed]]:
         """Claim, and compare with the model."""
-        expected = self.model.claimable(sink, self.clock.now)[:limit]
+        expected = self.model.claimable(sink, self.clock.seconds())[:limit]
         claimed = self.outbox.claim(sink, limit=limit, lease=LEASE)
         assert [item.event.id for item in claimed] == [item.event_id for item in expected]
         for delivery, owed in zip(claimed, expected, strict=True):
             owed.epoch += 1
-            owed.lease_until = self.clock.now + LEASE
+            owed.lease_until = self.clock.seconds() + LEASE
             assert (delivery.epoch, delivery.attempts) == (owed.epoch, owed.attempts)
             since = owed.failing_since
             assert delivery.failing_for == (
-                None if since is None else pytest.approx(self.clock.now - since, abs=1e-3)
+                None if since is None else pytest.approx(self.clock.seconds() - since, abs=1e-3)
             )
         taken = list(zip(claimed, expected, strict=True))
         self.claims += taken
@@ -195,7 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
     def end(self, delivery: Delivery, owed: Owed, how: str, wait: int) -> None:
         """Settle, and compare with the model."""
         current = owed.state == "pending" and owed.epoch == delivery.epoch
-        now = self.clock.now
+        now = self.clock.seconds()
         if how == "release":
             self.outbox.release([delivery])
             if current:
@@ -230,9 +230,9 @@ class StoreMachine(RuleBasedStateMachine):
         if sink in self.model.parked:
             self.model.parked.remove(sink)
             for owed in self.model.owed:
-                tried = owed.attempts > 0 or owed.due > self.clock.now
+                tried = owed.attempts > 0 or owed.due > self.clock.seconds()
                 if owed.sink == sink and owed.state == "pending" and tried:
-                    owed.due, owed.attempts, owed.failing_since = self.clock.now, 0, None
+                    owed.due, owed.attempts, owed.failing_since = self.clock.seconds(), 0, None
 
     @rule(seconds=st.sampled_from([0.5, LEASE / 2, LEASE + 1, 100.0]))
     def wait(self, seconds: float) -> None:
@@ -249,7 +249,7 @@ class StoreMachine(RuleBasedStateMachine):
     def prune(self) -> None:
         """What was settled long ago is forgotten, and nothing else."""
         self.outbox.prune(older_than=RETENTION)
-        before = self.clock.now - RETENTION
+        before = self.clock.seconds() - RETENTION
         self.model.owed = [
             owed for owed in self.model.owed if owed.settled_at is None or owed.settled_at >= before
         ]
@@ -291,7 +291,7 @@ class StoreMachine(RuleBasedStateMachine):
             heads = self.model.heads(sink)
             assert (due is None) == (not heads)
             if due is not None:
-                expected = min(item.ready for item in heads) - self.clock.now
+                expected = min(item.ready for item in heads) - self.clock.seconds()
                 # A lease that has run out and a due time that has passed both mean: now.
                 assert max(due, 0) == pytest.approx(max(expected, 0), abs=1e-3)
 

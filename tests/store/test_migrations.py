@@ -22,7 +22,7 @@ from poller.store.tables import metadata
 from tests.store.conftest import Store, only_sqlite
 
 if TYPE_CHECKING:
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
 
 MIGRATE = """
 import sys
@@ -106,10 +106,10 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
 
 def test_a_store_of_the_first_version_is_carried_over(url: str, clock: Clock) -> None:
     """What was owed is still owed, in order, and the jobs are counted."""
-    database = Database(url, now=clock)
+    database = Database(url, now=clock.sql)
     database.prepare()
     database.write(lambda connection: upgrade(connection, "0001"))
-    now = clock.now - 60
+    now = clock.seconds() - 60
     with database.engine.begin() as connection:
         for number, (sink, state) in enumerate(
             [("ops", "done"), ("ops", "pending"), ("ops", "pending"), ("log", "pending"), ("log", "dead")]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from poller.model import Delivery
     from poller.store import Database
-    from tests.store.conftest import Clock, Store
+    from tests.harness.clock import Clock
+    from tests.store.conftest import Store
 
 LEASE = 30.0
 
@@ -244,7 +245,7 @@ def test_the_next_due_time_is_told(store: Store, clock: Clock) -> None:
 
 def test_the_backlog_is_told_by_sink(store: Store, clock: Clock) -> None:
     """Pending and dead are counted, the oldest pending one is named, what is done is not in it."""
-    began = clock.now
+    began = clock.seconds()
     store.record(announced(job(1), "ops", "audit", "topic"))
     clock.tick(5)
     store.record(announced(job(2), "ops"))
@@ -427,7 +428,7 @@ def test_what_a_clock_ahead_has_written_grows_old_from_now_on(store: Store, cloc
     store.outbox.settle(done(first))
     clock.tick(-365 * 86400)
     oldest = store.outbox.backlog()["ops"].oldest_pending
-    assert oldest == clock.now
+    assert oldest == clock.seconds()
     assert store.outbox.prune(older_than=1000) == Removed()
     clock.tick(2000)
     assert store.outbox.prune(older_than=1000).deliveries == 1

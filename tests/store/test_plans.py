@@ -16,7 +16,7 @@ from tests.store.test_outbox import claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
     from tests.store.conftest import Store
 
 ROWS = 30_000

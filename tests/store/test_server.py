@@ -20,8 +20,8 @@ from poller.store.dialects import by_bytes
 from poller.store.queries import Selection
 from poller.store.replay import Replay
 from poller.store.tables import jobs
-from tests.postgres import GUARDED, VERSIONS, Server
-from tests.relay import Relay
+from tests.harness.postgres import GUARDED, VERSIONS, Server
+from tests.harness.relay import Relay
 from tests.store.conftest import Store
 from tests.store.samples import TARGET, announced, job
 from tests.store.test_outbox import claim
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.postgres import Databases, Emptied
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
+    from tests.harness.postgres import Databases, Emptied
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_texts_are_sorted_by_their_bytes(database: Database) -> None:
 
 def test_a_restart_of_the_server_loses_nothing(own: Server, clock: Clock) -> None:
     """While it is down every call fails; afterwards what was claimed before can be settled (fault 11)."""
-    with closing(Database(own.fresh(), now=clock)) as database:
+    with closing(Database(own.fresh(), now=clock.sql)) as database:
         database.migrate()
         store = Store(database)
         store.snapshot.register([TARGET])

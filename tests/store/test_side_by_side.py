@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from poller.store import Claim, Database
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
 
 
 TWIN = Target("twin", TARGET.region, TARGET.kind)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from poller.store import Database
-    from tests.store.conftest import Clock
+    from tests.harness.clock import Clock
 
 
 def test_a_target_is_claimed_by_one_at_a_time(database: Database, store: Store, clock: Clock) -> None:

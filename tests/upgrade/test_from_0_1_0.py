@@ -9,8 +9,8 @@ import pytest
 
 from poller.events import event_id
 from tests.chaos.roles import Roles, key_of, role_of
-from tests.e2e.daemon import Daemon, environment, eventually
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment, eventually
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ import jsonschema
 import yaml
 from kubernetes_validate import utils as kubernetes
 
-from tests.listening import Listening
+from tests.harness.receiver import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tests.e2e.daemon import eventually
+from tests.harness.daemon import eventually
 from tests.verify import tools
 from tests.verify.prometheus_scene import Alert, Fault, Scene
 from tests.verify.prometheus_server import Prometheus

@@ -16,9 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from poller.simulator import Simulator, SimulatorServer, Workload, faults
-from tests.chaos.receiver import Receiver as ClosableReceiver
-from tests.e2e.daemon import Daemon, environment
-from tests.e2e.receiver import SECRET, Receiver
+from tests.harness.daemon import Daemon, environment
+from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -68,7 +67,7 @@ class Scene:
         self.aws = Simulator(seed=2, speed=120, workload=busy, clock=self.clock)
         self.throttling = Simulator(seed=3, speed=120, workload=busy)
         self.flood = Simulator(seed=4, speed=120, workload=busy)
-        self.ops = ClosableReceiver("ops")
+        self.ops = Receiver(name="ops")
         self.strict = Receiver()
         self.gone = Receiver()
         self.fine = Receiver()

@@ -24,7 +24,7 @@ from poller.store.queries import Browser, Cut, Selection
 from poller.store.tables import events
 from poller.web import api, connections
 from poller.web.server import Health, WebServer, application
-from tests.e2e.daemon import Daemon, environment, eventually
+from tests.harness.daemon import Daemon, environment, eventually
 from tests.web.test_auth import HASH, basic
 from tests.web.test_pages import filled
 from tests.web.test_server import Site, site
@@ -202,7 +202,7 @@ def test_a_crowd_of_idle_connections_slows_no_poll(bedrock: SimulatorServer, tmp
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
     with contextlib.ExitStack() as ending:
         try:
-            daemon = ending.enter_context(Daemon(tmp_path, environ))
+            daemon = ending.enter_context(Daemon(tmp_path, environ, fresh=True))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         port = int(daemon.url.rpartition(":")[2])
@@ -271,10 +271,7 @@ def test_users_change_with_a_reload(bedrock: SimulatorServer, tmp_path: Path) ->
         assert "bedrock_poller" in daemon.get("/metrics")
         write(auth={"basic_auth_users": {"prom": HASH}})
         assert _post(daemon) == {"reloaded": True}
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            daemon.get("/metrics")
-        caught.value.close()
-        assert caught.value.code == 401
+        assert daemon.ask("/metrics")[0] == 401
         write(auth={"basic_auth_users": {"prom": HASH}}, listen="127.0.0.1:1")
         assert _post(daemon, Authorization=basic()) == {"reloaded": True, "restart_needed": ["web"]}
         write(listen="127.0.0.1:0")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from tests.postgres import Databases
+    from tests.harness.postgres import Databases
 
 _BEGIN, _COMMIT, _ALONE = b"BEGIN ", b"COMMIT\0", b"\0UPDATE "
 _TLS_REQUEST = bytes.fromhex("0000000804d2162f")

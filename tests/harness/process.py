@@ -1,4 +1,4 @@
-"""The real program with a saboteur in it: `python -m tests.chaos.process run`.
+"""The real program with a saboteur in it: `python -m tests.harness.process run`.
 
 Takes the command line of `bedrock-poller`. What is done to it is in variables, so that it is also the real
 program in everything that is not done to it.
