@@ -8,7 +8,7 @@ from poller.simulator import Simulator, SimulatorServer
 from poller.simulator.simulator import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from poller.simulator.wire import HttpRequest
 
@@ -49,8 +49,8 @@ class Service:
         self.answer = answer
 
 
-def serving() -> Service:
-    """Serve until the process ends: a stop would wait for answers that tests have left behind."""
+def serving() -> Iterator[Service]:
+    """Serve until the generator ends."""
     service = Service()
-    service.server.start()
-    return service
+    with service.server:
+        yield service
