@@ -63,7 +63,7 @@ def calls(
         try:
             outcome = asyncio.run(run_once(components))
         finally:
-            threading.setprofile(None)  # type: ignore[arg-type] # typeshed does not know that None ends it
+            threading.setprofile(None)
             sys.setprofile(before)
             components.close()
     assert (outcome.events, outcome.pending) == (1, {})
