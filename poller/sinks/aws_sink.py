@@ -22,6 +22,7 @@ from pydantic import Field
 
 from poller.credential_files import CredentialFiles
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.redaction import register_rotating_secret
 from poller.settings.sinks import SinkSettings
 from poller.sinks.aws_errors import from_batch_entry, from_botocore
 from poller.sinks.sink import Sink
@@ -100,6 +101,8 @@ class AwsSink(Sink[AwsSettingsT]):
         self._threads = DaemonThreads(f"sink-{name}", settings.concurrency)
         self._lock = Lock()
         self._client: Any = None
+        self._credentials: Any = None
+        self._registered = ""
         self._files = CredentialFiles()
 
     @abstractmethod
@@ -176,7 +179,9 @@ class AwsSink(Sink[AwsSettingsT]):
                 self._client = None
             if self._client is None:
                 seconds = self.settings.timeout.total_seconds()
-                self._client = boto3.Session().client(
+                session = boto3.Session()
+                self._credentials = session.get_credentials()
+                self._client = session.client(
                     self.service,
                     region_name=self.settings.region,
                     config=Config(
@@ -187,7 +192,15 @@ class AwsSink(Sink[AwsSettingsT]):
                         user_agent_appid="bedrock-poller",
                     ),
                 )
+            self._register_credentials()
             return self._client
+
+    def _register_credentials(self) -> None:
+        """See that nothing shows what requests are signed with: a service may repeat it."""
+        frozen = self._credentials.get_frozen_credentials() if self._credentials is not None else None
+        if frozen is not None and frozen.secret_key != self._registered:
+            self._registered = frozen.secret_key
+            register_rotating_secret(f"sink {self.name}", frozen.secret_key, frozen.token or "")
 
 
 def without_job(body: bytes) -> str:

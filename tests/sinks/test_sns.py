@@ -310,6 +310,7 @@ FAILED = (
         (refusal(400, "InvalidParameter"), DeliveryReason.CLIENT_ERROR, True),
         (refusal(400, "BatchRequestTooLong"), DeliveryReason.TOO_LARGE, True),
         (refusal(500, "InternalError"), DeliveryReason.SERVER_ERROR, False),
+        (refusal(500, "InternalError", "token t0ken-canary"), DeliveryReason.SERVER_ERROR, False),
         (refusal(503, "ServiceUnavailable"), DeliveryReason.SERVER_ERROR, False),
         (
             lambda _: web.Response(status=502, text="<html>bad gateway</html>"),
