@@ -31,7 +31,7 @@ from benchmarks.scale_aws import simulated
 from benchmarks.scale_figures import JITTER, Figures, histogram, quantile, table, verdict
 from benchmarks.serving import ask
 from poller import __version__
-from poller.durations import parse_duration
+from poller.times import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

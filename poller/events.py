@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poller.model import Change, Details, Event, EventType, Job, Outcome, Records, Target
+from poller.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 DATA_SCHEMA = "urn:bedrock-poller:schema:job-event:1"
 """The `dataschema` of job events; `bedrock-poller schema event` prints the schema itself."""
@@ -159,13 +160,6 @@ def happened_at(job: Job, event_type: EventType = EventType.STATUS_CHANGED) -> d
     if event_type is EventType.DISAPPEARED:
         return None
     return (job.ended_at if job.terminal else None) or job.modified_at or job.submitted_at
-
-
-def iso(moment: datetime | None) -> str | None:
-    """Write a time as RFC 3339 in UTC with milliseconds: `2026-11-20T10:00:00.123Z`."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def schema() -> dict[str, Any]:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.events import event_id, happened_at, iso, job_event, sample_event, schema
+from poller.events import event_id, happened_at, job_event, sample_event, schema
 from poller.kinds import ASYNC_INVOKE, MODEL_INVOCATION_JOB
 from poller.model import Change, Event, EventType, Job, Records, Target
+from poller.times import iso
 
 GOLDEN = Path(__file__).parent / "golden" / "event.json"
 ARN = "arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:model-invocation-job/abcdefghwxyz"

@@ -26,10 +26,10 @@ from poller.kinds import (
     is_job_id,
     kind_of,
     kinds,
-    parse_time,
 )
 from poller.model import Outcome, Records
 from poller.plan import PAGE_SIZE
+from poller.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

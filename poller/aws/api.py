@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from poller.aws.failures import translated
 from poller.errors import AwsError, AwsReason, IncompleteScanError
-from poller.kinds import parse_time
+from poller.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,12 +16,12 @@ from poller.app.daemon import Daemon
 from poller.app.once import dry_run_database, run_once
 from poller.app.runtime import Components
 from poller.cli.context import store_of
-from poller.events import iso
 from poller.redaction import register_secret, secret_parts
 from poller.settings.secrets import read_secret_file
 from poller.settings.store_url import has_password
 from poller.store import Database
 from poller.store.copy import copy
+from poller.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

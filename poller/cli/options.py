@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from poller.cli.context import Context
-from poller.durations import parse_duration, parse_moment
+from poller.times import parse_duration, parse_moment
 
 
 class Output(StrEnum):

@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
-from poller.durations import format_duration
 from poller.errors import DeliveryError, DeliveryReason, PartialDeliveryError
+from poller.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

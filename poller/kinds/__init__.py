@@ -8,7 +8,7 @@ from poller.kinds.declarations import (
     kind_of,
     kinds,
 )
-from poller.kinds.kind import CUT, DEEPEST, Kind, Path, by_records, is_job_id, parse_time
+from poller.kinds.kind import CUT, DEEPEST, Kind, Path, by_records, is_job_id
 
 __all__ = [
     "ASYNC_INVOKE",
@@ -23,5 +23,4 @@ __all__ = [
     "is_job_id",
     "kind_of",
     "kinds",
-    "parse_time",
 ]

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from poller.errors import ItemError
 from poller.model import Job, Outcome, Records, storable
+from poller.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 Path: TypeAlias = tuple[str, ...]
 """Where a value stands in an item: `("outputDataConfig", "s3OutputDataConfig", "s3Uri")`."""
@@ -35,7 +36,6 @@ _TERMINAL_RANK = 1000
 _LARGEST_COUNT = 2**63 - 1
 """The model says `long`, and so do the databases."""
 _NO_COUNTS = [None, None, None, None]
-_FIRST_YEAR = 1970
 _TOLERANCE = timedelta(minutes=1)
 """How much later than the service's clock a time may be: its machines need not agree to the second."""
 _LONG_PAST = timedelta(days=1)
@@ -339,46 +339,3 @@ def _records(item: Mapping[str, Any], paths: tuple[Path, Path, Path, Path] | Non
 def _count(value: Any) -> int | None:
     usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
     return value if usable else None
-
-
-def parse_time(value: Any) -> datetime | None:
-    """Read a time in any form that botocore accepts: ISO 8601, seconds since the epoch, RFC 822.
-
-    A time without a zone is taken as UTC. The result is `None` for a value that is not a time or lies outside
-    the years 1970 to 9999: one absurd time must not cost the job that carries it.
-    """
-    if value is None:
-        return None
-    try:
-        # The form that the service sends, and the only one whose cost counts.
-        usual = type(value) is str and value[-1:] == "Z" and value[4:5] == "-"
-        moment = datetime.fromisoformat(value) if usual else _moment(value)
-        if moment.tzinfo is not UTC:
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return moment if moment.year >= _FIRST_YEAR else None
-
-
-def _moment(value: Any) -> datetime:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
-    if not isinstance(value, str):
-        raise ValueError("not a time")  # noqa: TRY004 - the caller treats every unusable value alike
-    # Digits without hyphens are seconds first, as for botocore, and only then a date in ISO's basic format.
-    for parse in (_from_iso, _from_epoch) if value[4:5] == "-" else (_from_epoch, _from_iso):
-        try:
-            return parse(value)
-        except ValueError:
-            continue
-    if value.upper().endswith((" AM", " PM")):
-        raise ValueError("a twelve-hour clock, whose half RFC 822's parser would take for a zone")
-    return parsedate_to_datetime(value)
-
-
-def _from_iso(text: str) -> datetime:
-    return datetime.fromisoformat(text if text.endswith("Z") else text.upper())
-
-
-def _from_epoch(text: str) -> datetime:
-    return datetime.fromtimestamp(float(text), UTC)

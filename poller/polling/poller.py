@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,10 @@ from poller.errors import AwsError, AwsReason
 from poller.plan import ScanPlan, choose, full_scan, narrowest
 from poller.polling.lease_keeper import LeaseKeeper
 from poller.polling.page import JobRecorder, PollReport
-from poller.polling.prefetch import prefetch
 from poller.polling.stragglers import Stragglers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from poller.aws import JobsApi, Page
     from poller.kinds import Kind
@@ -208,3 +208,21 @@ class Poller:
         if seen not in self._warned and len(self._warned) < _MOST_WARNINGS:
             self._warned.add(seen)
             _log.warning(event, target=target.id, **fields)
+
+
+def prefetch(pages: Iterator[Page]) -> Iterator[Page]:
+    """Yield the same pages; one more is being fetched meanwhile, in a thread, and never two.
+
+    A listing of a single page, the usual case, needs no thread. Whatever the fetch raises is raised in its
+    turn, after the pages before it.
+    """
+    page = next(pages, None)
+    if page is None or page.token is None:
+        if page is not None:
+            yield page
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as thread:
+        while page is not None:
+            following = thread.submit(next, pages, None)
+            yield page
+            page = following.result()

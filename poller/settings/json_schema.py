@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from poller.durations import format_duration
+from poller.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
-from poller.durations import format_duration
 from poller.kinds import DEFAULT_KINDS
 from poller.rules import FIELDS, Threshold
-from poller.settings.durations import Duration
 from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import Section, SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
 from poller.settings.types import (
     AccountId,
     Comparison,
+    Duration,
     ExternalId,
     ExternalIdFile,
     KindName,
@@ -40,6 +39,7 @@ from poller.settings.types import (
     check_external_id,
 )
 from poller.settings.web import WebSettings
+from poller.times import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from poller.durations import format_duration
-from poller.settings.durations import Duration
+from poller.settings.types import Duration
+from poller.times import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,14 +6,16 @@ A message begins with a verb, because it is printed after the setting's key: `we
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, WithJsonSchema
 
 from poller.kinds import KINDS
 from poller.rules import Threshold
 from poller.settings.secrets import SecretFile, read_secret_file
+from poller.times import PATTERN, format_duration, parse_duration
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
@@ -217,3 +219,21 @@ Patterns = Annotated[
     WithJsonSchema({"anyOf": [_ONE, {"type": "array", "items": _ONE, "minItems": 1}]}),
 ]
 """One glob pattern or several; a single text is a list of one."""
+
+
+def _read_duration(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - pydantic reports this one with the key
+            f"{value!r} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d"
+        )
+    return parse_duration(value.strip())
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_read_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$", "examples": ["30s", "2m", "6h"]}),
+]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poller.errors import PollerError
-from poller.events import iso
 from poller.kinds import is_job_id
 from poller.model import storable
 from poller.store.dialects import by_bytes, byte_length
 from poller.store.tables import deliveries, events, from_micros, job_counts, jobs, targets
+from poller.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

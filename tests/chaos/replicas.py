@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poller.durations import format_duration, parse_duration
 from poller.simulator import faults
 from poller.simulator.seeding import Dice
+from poller.times import format_duration, parse_duration
 from tests.chaos.cluster import Cluster
 from tests.chaos.mint import Mint
 from tests.chaos.replica import Replica, Stop

@@ -21,8 +21,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poller.durations import parse_duration
 from poller.simulator.seeding import Dice
+from poller.times import parse_duration
 from tests.chaos.disk import private_disks, unmount
 from tests.chaos.mint import ENDINGS, Mint
 from tests.chaos.stage import LOG, Stage, eventually

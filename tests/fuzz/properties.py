@@ -22,7 +22,6 @@ from poller.app.configuration import settings_model
 from poller.aws.wire import VerbatimParserFactory
 from poller.delivery import attempt
 from poller.diff import diff
-from poller.durations import parse_duration, parse_moment
 from poller.errors import ConfigError, DeliveryError, ItemError
 from poller.events import job_event
 from poller.kinds import KINDS
@@ -38,6 +37,7 @@ from poller.sinks.http.address_guard import is_allowed
 from poller.sinks.http.credentials import read_header, read_signing_secrets
 from poller.sinks.http.status import parse_retry_after
 from poller.terminal import printable
+from poller.times import parse_duration, parse_moment
 from poller.web.api import SELECTABLE, parse_query
 from tests.sinks.samples import EVENT, SECRET, opened, raw_server, read_request, webhook
 

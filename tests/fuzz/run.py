@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import seed as seeded
 
-from poller.durations import parse_duration
+from poller.times import parse_duration
 from tests.fuzz.properties import PROPERTIES
 
 if TYPE_CHECKING:

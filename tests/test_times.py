@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.durations import format_duration, parse_duration, parse_moment
+from poller.times import format_duration, parse_duration, parse_moment
 
 
 @given(st.integers(min_value=0, max_value=3650 * 86_400_000))
