@@ -6,7 +6,7 @@
     │   ├── SchemaError           its schema is missing, half-way, or newer than this program
     │   ├── CorruptStoreError     the file is not a sound database
     │   ├── LostStoreError        the file was deleted or replaced while it was open
-    │   └── LeaseLostError        somebody else holds the lease; nothing was written
+    │   └── LeaseLostError        another replica holds the lease; nothing was written
     ├── AwsError                  a call to AWS, with the reason that labels metrics
     │   └── IncompleteScanError   a listing ended early; what it showed is true, what it lacks is not
     ├── ItemError                 one item of a listing cannot be understood; it is quarantined
@@ -70,7 +70,7 @@ class SchemaError(StoreError):
 
 
 class CorruptStoreError(StoreError):
-    """The database file is damaged or is no database."""
+    """The database file is damaged or is not a database."""
 
 
 class LostStoreError(StoreError):
@@ -78,7 +78,7 @@ class LostStoreError(StoreError):
 
 
 class LeaseLostError(StoreError):
-    """The lease on a target or delivery went to somebody else; nothing was written."""
+    """The lease on a target or delivery went to another replica; nothing was written."""
 
 
 class AwsReason(StrEnum):
@@ -157,7 +157,7 @@ class DeliveryReason(StrEnum):
 
 
 class RefusalReason(StrEnum):
-    """Why the web server let somebody not in; the closed set behind `web_auth_failures_total`."""
+    """Why the web server refused a request; the closed set behind `web_auth_failures_total`."""
 
     MISSING = "missing"
     """Nothing to authenticate with."""

@@ -1,7 +1,7 @@
-"""Who has made progress, and who is overdue: what `/-/healthy` answers from.
+"""Which loops make progress, and which are overdue: what `/-/healthy` answers from.
 
 Liveness follows progress, not the fact that a process exists. Every loop of the daemon says when it will be
-heard of next, and whoever has not been heard of by then is stuck. The clock is monotonic.
+heard of next, and a loop that is not heard of by then is stuck. The clock is monotonic.
 """
 
 from __future__ import annotations

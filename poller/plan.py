@@ -26,7 +26,7 @@ MISSES_BEFORE_GONE = 3
 """How many complete listings in a row must lack an open job before a Get is asked whether it is gone."""
 
 MARGIN = timedelta(seconds=1)
-"""How far before a job's submission a window begins that is to show it: nobody has documented whether
+"""How far before a job's submission a window begins that is to show it: no documentation says whether
 `submitTimeAfter` includes its own moment, and one kind reports whole seconds."""
 
 

@@ -39,7 +39,7 @@ _PASSWORD = re.compile(
 )
 """A password in an address or in a string of connection parameters, whatever it is."""
 _SIGNATURE = re.compile(r"v1(?:,|%2[Cc])(?:[A-Za-z0-9+/=]|%[0-9A-Fa-f]{2}|\\/){40,}")
-"""A receiver may echo the signature of an earlier attempt, which nobody remembers."""
+"""A receiver may echo the signature of an earlier attempt, which is not registered."""
 _SECRET_FIELDS = (
     "secret",
     "password",
@@ -191,7 +191,7 @@ def _redact(text: str, forms: Iterable[str]) -> str:
 
 
 def _redact_end(text: str, forms: Iterable[str]) -> str:
-    """Redact the beginning of a secret at the end of a text, which somebody may have cut there."""
+    """Redact the beginning of a secret at the end of a text, which may have been cut there."""
     begun = max(
         (
             length

@@ -14,7 +14,7 @@ def printable(text: str, *, keep: str = "") -> str:
     """Escape everything in a text that a terminal would act on, line breaks included.
 
     Args:
-        text: What somebody else wrote.
+        text: A foreign text.
         keep: Characters that stay as they are, such as the line breaks of a traceback.
     """
     # str.isprintable is false for controls, format characters (bidirectional ones too), and lone surrogates.

@@ -25,7 +25,7 @@ def parse_duration(text: str) -> timedelta:
     """Turn `1h30m` into a timedelta.
 
     Raises:
-        ValueError: `text` is no duration, or is longer than ten years.
+        ValueError: `text` is not a duration, or is longer than ten years.
     """
     if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration; write a number with a unit, such as 30s, 2m, 6h or 3d")
@@ -51,8 +51,8 @@ def parse_moment(text: str, now: datetime) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(
-            f"{text!r} is no time; write one such as 2026-11-20T10:00:00Z, or a duration such as 2h for two "
-            "hours ago"
+            f"{text!r} is not a time; write one such as 2026-11-20T10:00:00Z, or a duration such as 2h for "
+            "two hours ago"
         ) from None
     if found.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone; write one such as 2026-11-20T10:00:00Z")

@@ -1,7 +1,7 @@
 """Learns which account each access leads to, so that a target is its account, region and kind.
 
-A role names its account. For other credentials STS is asked, once. Where STS says nothing, because it cannot
-be reached or because requests carry a bearer token, the ARNs of the jobs that are listed tell. Until then the
+A role names its account. For other credentials STS is asked, once. Where STS does not answer, because it
+cannot be reached or because requests carry a bearer token, the ARNs of the listed jobs tell. Until then the
 account is unknown: such a target is polled under its name, and records no job before its account is known.
 """
 

@@ -79,7 +79,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """A database server on a network that could be anybody."""
+    """A database server on a network, whose identity is not checked."""
 
     event: ClassVar = "store.server_unverified"
     host: str
@@ -113,7 +113,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
 def load_with_warnings(
     path: Path | None, environ: Mapping[str, str] = os.environ
 ) -> tuple[Settings, list[Exposed | Expired | Overlap | Unverified]]:
-    """As `load_settings`, and say what is no mistake and yet a risk.
+    """As `load_settings`, and return what is valid and yet a risk.
 
     Raises:
         ConfigError: As `load_settings`.

@@ -56,8 +56,8 @@ class Daemon:
 
     Args:
         components: Built from the configuration.
-        signals: Whether SIGTERM and SIGINT stop it; somebody else may want them.
-        read: Reads the configuration anew, blocking; `None` for a daemon that is never reloaded.
+        signals: Whether SIGTERM and SIGINT stop it; the caller may handle them.
+        read: Reads the configuration again, blocking; `None` for a daemon that is never reloaded.
         systemd: Sends notifications to systemd.
     """
 
@@ -86,7 +86,7 @@ class Daemon:
         self._reload: asyncio.Task[str] | None = None
         self._reload_again = False
         self._switched = False
-        self._anew = False
+        self._read_again = False
         self._stop = asyncio.Event()
         self._running = False
         self._jobs_changed = True
@@ -106,8 +106,8 @@ class Daemon:
         """Run until `stop`, SIGTERM or SIGINT.
 
         Returns:
-            Whether everything ended in time. If not, a call to AWS is still under way in a thread, whose end
-            nobody should wait for.
+            Whether everything ended in time. If not, a call to AWS is still under way in a thread, which
+            the caller should not wait for.
 
         Raises:
             StoreError: The store cannot be used at the start.
@@ -196,7 +196,7 @@ class Daemon:
         )
 
     async def reload(self) -> str:
-        """Read the configuration anew and work by it; if it is wrong, all stays as it is.
+        """Read the configuration again and work by it; if it is wrong, all stays as it is.
 
         Returns:
             What is wrong with it, and nothing if it is in force now.
@@ -227,7 +227,7 @@ class Daemon:
 
     def _begin_reload(self) -> None:
         if self._running:
-            self._anew = True
+            self._read_again = True
             self._begin_change()
 
     def _begin_change(self) -> None:
@@ -239,12 +239,12 @@ class Daemon:
 
     async def _reloaded(self) -> str:
         while True:
-            self._reload_again, anew, self._anew = False, self._anew, False
+            self._reload_again, read_again, self._read_again = False, self._read_again, False
             self._systemd.reloading()
             if self.web is not None:
                 self.web.refresh()
-            wrong = await self._reload_once(self._read if anew else None)
-            if anew:
+            wrong = await self._reload_once(self._read if read_again else None)
+            if read_again:
                 self.components.metrics.reload_successful.set(not wrong)
             self._systemd.ready(self._told)
             if not self._reload_again:
@@ -307,7 +307,7 @@ class Daemon:
 
     def _reported(self, report: PollReport) -> None:
         self._jobs_changed = self._jobs_changed or report.changes > 0
-        # The report of a poll that began before a reload says nothing about the targets of today.
+        # The report of a poll that began before a reload may be about targets that are gone.
         known = report.target in self.components.targets
         if (
             known
@@ -322,7 +322,7 @@ class Daemon:
         return f"{len(self.components.targets)} targets, {self._waiting} deliveries waiting"
 
     async def _keep_watchdog(self) -> None:
-        """Send signs of life while everything makes progress; without them the process is started anew."""
+        """Send signs of life while everything makes progress; without them systemd restarts the process."""
         period = self._systemd.watchdog
         while period:
             if overdue := self.components.heartbeats.overdue():
@@ -368,7 +368,7 @@ class Daemon:
         while True:
             components.heartbeats.beat("gauges", within=_GAUGES_SECONDS)
             began = time.monotonic()
-            # Other replicas change jobs too, and say nothing here.
+            # Other replicas change jobs too, without a report here.
             changed = self._jobs_changed or began - refreshed >= _JOBS_SECONDS
             self._jobs_changed = False
             try:

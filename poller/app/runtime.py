@@ -45,7 +45,7 @@ _CLAIMED = 0.8
 
 
 class Runtime:
-    """What outlives a reload: the store, the metrics, and who has made progress.
+    """What outlives a reload: the store, the metrics, and the heartbeats.
 
     Args:
         settings: The first configuration.
@@ -178,7 +178,7 @@ class Components:
         self.announce()
 
     def announce(self, *, discover: bool = True) -> None:
-        """Find the accounts, let the store know every target, and say what is owed to nobody.
+        """Find the accounts, let the store know every target, and log what is owed to removed sinks.
 
         Args:
             discover: Ask the organizations, rather than believe the accounts there are.
@@ -305,7 +305,7 @@ class Components:
         )
 
     def take_over(self) -> None:
-        """Begin to be what anybody sees of the program."""
+        """Show these components in health and metrics from now on."""
         self.heartbeats.patience = self.settings.health.patience.total_seconds()
         self.metrics.unavailable.set(0)
         self._prepare_metrics()
@@ -328,7 +328,7 @@ class Components:
 
 
 def _labels(components: Components) -> set[tuple[str, str, str]]:
-    """What the series of the targets are labelled by."""
+    """The labels of the targets' series."""
     return {(target.name, target.region, target.kind) for target in components.targets}
 
 

@@ -37,7 +37,7 @@ class SystemdNotifier:
         period = environ.get("WATCHDOG_USEC", "")
         concerned = bool(self._address) and meant_for in ("", str(os.getpid()))
         self.watchdog = int(period) / _MICROSECONDS if concerned and period.isdecimal() else 0.0
-        """Seconds without a sign of life after which the process is killed and started anew; 0 for never."""
+        """Seconds without a sign of life after which systemd restarts the process; 0 for never."""
 
     def ready(self, status: str) -> None:
         """The daemon works, after a start or a reload."""

@@ -40,7 +40,7 @@ class ResolvedTargets:
 
     Args:
         access: How each target's account is reached, best first: one for each of its names.
-        optional: Targets of which nobody said that they exist: the regions of `auto`.
+        optional: Targets that the configuration does not name: the regions of `auto`.
     """
 
     access: dict[Target, tuple[AccountAccess, ...]] = field(default_factory=dict)
@@ -204,7 +204,7 @@ def load_accounts(
 ) -> Accounts:
     """The accounts that organizations had before this start, without those that are excluded now.
 
-    What was found by other units or tags says nothing about the accounts of today's. A store of version 0.1.0
+    What was found by other units or tags does not apply to today's accounts. A store of version 0.1.0
     remembers nothing but the names of its targets; its filters are taken to be the present ones.
 
     Args:

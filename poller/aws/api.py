@@ -2,7 +2,7 @@
 
 A listing believes every page it has been given and promises nothing about absence unless it reached its end.
 The service says nowhere how long a token lives or whether a list holds still. A token that came before is a
-circle. Fresh tokens may go on for dozens of empty pages, but not for ever: pages that show nothing new are
+circle. Fresh tokens may go on for dozens of empty pages, but not forever: pages that show nothing new are
 bounded by their number and by time.
 """
 
@@ -146,7 +146,7 @@ class JobsApi:
             if self._kind.is_gone(error.code, str(error)):
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error
             if error.reason is AwsReason.NOT_FOUND:
-                # Something else is missing, which says nothing about the job.
+                # Something else is missing, not the job.
                 raise AwsError(str(error), reason=AwsReason.INVALID, code=error.code) from error
             raise
         served_at = _served_at(response)

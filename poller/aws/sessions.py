@@ -2,7 +2,7 @@
 
 A client of the SDK costs a quarter of a megabyte and fifteen milliseconds, and hundreds of accounts in a
 dozen regions would need thousands. They differ in nothing but the credentials, so those are chosen when a
-request is signed, by whoever is calling. Making sessions and clients is not thread-safe, so it happens under
+request is signed, by the caller. Making sessions and clients is not thread-safe, so it happens under
 a lock; using a client is. Credentials of an assumed role refresh themselves: a chained session lasts an hour
 at most. Those that the SDK read from a file are read again when the file changes, and all are found again
 after the service has refused them. Endpoints, regions, profiles, IRSA and Pod Identity are left to the SDK's
@@ -120,7 +120,7 @@ class Client:
 
 
 class _CallersCredentials(Credentials):  # type: ignore[misc] # botocore has no types
-    """Those of whoever is calling, frozen at the moment when a request is signed."""
+    """The caller's credentials, frozen at the moment when a request is signed."""
 
     def __init__(self, freeze: Callable[[AccountAccess], Any]) -> None:
         super().__init__("", "", method="bedrock-poller")
@@ -210,7 +210,7 @@ class Sessions:
         """The account that an access leads to: that of its role, or else the one that STS names, asked once.
 
         Returns:
-            The account ID; `None` for a bearer token, about which STS says nothing.
+            The account ID; `None` for a bearer token, which STS does not know.
 
         Raises:
             AwsError: STS does not say.
@@ -266,7 +266,7 @@ class Sessions:
         config = self._config if bearer else self._config.merge(_SIGNED)
         client = session.client(service, region_name=region, config=config)
         if self._config.user_agent is None:
-            # Left to itself, the SDK puts the same text together anew, twice for each request.
+            # Left to itself, the SDK builds the same text again, twice for each request.
             named = Config(user_agent=client.meta.config.user_agent)
             self._config = self._config.merge(named)
             client.close()
@@ -285,7 +285,7 @@ class Sessions:
         return self._sources[profile]
 
     def _caller(self, profile: str | None) -> boto3.Session:
-        """The session whose clients sign with the credentials of whoever calls."""
+        """The session whose clients sign with the caller's credentials."""
         if profile not in self._callers:
             self._source(profile)
             core = botocore.session.Session(profile=profile)

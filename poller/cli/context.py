@@ -32,7 +32,7 @@ class Context:
         """Read the configuration and set up logging by it.
 
         Args:
-            starting: Also log what is no mistake and yet a risk.
+            starting: Also log what is valid and yet a risk.
 
         Raises:
             ConfigError: With every problem at once.

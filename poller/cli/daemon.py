@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def run_daemon(context: Context) -> None:
-    """Run until stopped; SIGHUP reads the configuration anew."""
+    """Run until stopped; SIGHUP reads the configuration again."""
     settings = context.settings(starting=True)
 
     async def main() -> bool:
@@ -80,7 +80,7 @@ def _show(observation: Observation) -> None:
         "submitted_at": iso(job.submitted_at),
         "sinks": list(observation.sinks),
     }
-    # Whoever reads our output may have seen enough; that is no failure of the poll.
+    # The reader of our output may have seen enough; the poll has not failed.
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()

@@ -32,7 +32,7 @@ def duration(value: str | timedelta) -> timedelta:
     """Read a duration.
 
     Raises:
-        typer.BadParameter: It is none.
+        typer.BadParameter: It is not a duration.
     """
     try:
         return value if isinstance(value, timedelta) else parse_duration(value)

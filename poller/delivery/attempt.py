@@ -32,14 +32,14 @@ async def attempt(sink: Sink[Any], events: Sequence[Event]) -> dict[str, Deliver
     """Send once.
 
     Args:
-        sink: Ours or a third party's; it may raise anything and take for ever.
+        sink: Ours or a third party's; it may raise anything and never end.
         events: At most `sink.batch_size`.
 
     Returns:
         The error of each event that was not taken, by its id; empty if the sink has them all.
 
     Raises:
-        CancelledError: The attempt itself was cancelled, by a stop.
+        CancelledError: The attempt itself was canceled, by a stop.
     """
     sent = frozenset(event.id for event in events)
     try:
@@ -53,11 +53,11 @@ async def attempt(sink: Sink[Any], events: Sequence[Event]) -> dict[str, Deliver
 
 
 async def close_sink(sink: Sink[Any]) -> None:
-    """Close a sink, which may raise anything and take for ever.
+    """Close a sink, which may raise anything and never end.
 
     Raises:
         DeliveryError: It could not be closed.
-        CancelledError: The call itself was cancelled, by a stop.
+        CancelledError: The call itself was canceled, by a stop.
     """
     try:
         await _within(_CLOSING, sink, sink.close)
@@ -71,7 +71,7 @@ async def _within(deadline: timedelta, sink: Sink[Any], call: Callable[[], Await
     Raises:
         DeliveryError: It raised something, or took too long. Of a `PartialDeliveryError` only the class is
             certain.
-        CancelledError: The call itself was cancelled, by a stop.
+        CancelledError: The call itself was canceled, by a stop.
     """
     try:
         async with asyncio.timeout(deadline.total_seconds()):

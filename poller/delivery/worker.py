@@ -275,7 +275,7 @@ class SinkWorker:
             _log.warning("delivery.lease_lost", sink=self.name, deliveries=len(settled) - recorded)
 
     async def _rest(self, *, moved: bool) -> None:
-        """Sleep until something may be due, or somebody wakes the worker."""
+        """Sleep until something may be due, or the worker is woken."""
         if self._give_back or (self._waiting and time.monotonic() < self._resume_at):
             await self._release()
         if moved:

@@ -51,7 +51,7 @@ _SESSION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy, and what whoever attaches it should know.
+    """A policy, with notes for its user.
 
     Args:
         statements: Its statements.
@@ -85,7 +85,7 @@ def daemon_policy(
         current_region: What the SDK says; it decides on the partition of targets without a region.
 
     Raises:
-        ConfigError: There is no such profile, an ARN is none, or IAM would refuse the policy.
+        ConfigError: There is no such profile, an ARN is invalid, or IAM would refuse the policy.
     """
     _check_account(account)
     profiles = {target.profile for target in settings.targets}
@@ -154,7 +154,7 @@ def trust_policy(
     external_id: str | None = None,
     organization: bool = False,
 ) -> Policy:
-    """Who may assume the roles: the daemon's principal, with the external ID where one is configured.
+    """Let the daemon's principal assume the roles, with the external ID where one is configured.
 
     Args:
         settings: The configuration.
@@ -164,7 +164,7 @@ def trust_policy(
         organization: The roles that list an organization's accounts instead; these know no external ID.
 
     Raises:
-        ConfigError: The principal is none, no role is there, or the roles do not all ask for an external ID.
+        ConfigError: The principal is invalid, there is no role, or not all roles ask for an external ID.
     """
     if organization:
         asked = {False}
@@ -206,7 +206,7 @@ def _assumes(target: TargetSettings) -> bool:
 
 
 def _members(settings: Settings, account: str | None) -> list[tuple[int, TargetSettings]]:
-    """The targets with a role, all or those that may have one in an account, with their places."""
+    """The targets with a role, all, or those in one account, with their places."""
     _check_account(account)
     roles = [(index, target) for index, target in enumerate(settings.targets) if _assumes(target)]
     found = [(index, each) for index, each in roles if account in {None, each.role_account or account}]

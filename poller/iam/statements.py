@@ -137,7 +137,7 @@ def sending(settings: Settings, kms_keys: Sequence[str]) -> Iterator[Statement]:
     """A statement for each sink that needs one, and with it the keys of its topic.
 
     Raises:
-        ConfigError: Something is no key, or none that a sink would use.
+        ConfigError: An ARN is not a key's, or no sink would use the key.
     """
     unused = set(kms_keys)
     for key in unused:

@@ -29,7 +29,7 @@ _JUMP_SECONDS = 2.0
 async def watch_clock(
     scheduler: AsyncIOScheduler, shortest: Callable[[], float], poll_now: Callable[[], None]
 ) -> None:
-    """Poll every target when the wall clock jumps; runs until cancelled.
+    """Poll every target when the wall clock jumps; runs until canceled.
 
     Args:
         scheduler: Has a job for each target, with a `PaceTrigger`.

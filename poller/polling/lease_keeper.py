@@ -2,7 +2,7 @@
 
 A poll renews its lease as it gets on. One call may take longer than the lease, though, with all the attempts
 of the SDK; another replica would then take the target over, and be robbed in its turn. One thread renews what
-is held, for as long as one call can take: a poll that hangs for ever loses its target after that.
+is held, for as long as one call can take: a poll that hangs longer loses its target after that.
 """
 
 from __future__ import annotations

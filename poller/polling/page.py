@@ -218,7 +218,7 @@ class JobRecorder:
         # The list is ordered by submission, so its newest job stands at an edge of a page.
         for item in (*page.items[:1], *page.items[-1:]):
             submitted = self.kind.submission(item)
-            # A submission later than the service's own clock says nothing about where to begin.
+            # A submission later than the service's own clock does not help to find where to begin.
             if submitted is not None and page.served_at is not None and submitted <= page.served_at:
                 self.high_water = max(submitted, self.high_water or submitted)
 

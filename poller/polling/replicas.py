@@ -1,7 +1,7 @@
 """Follows in the store what other replicas poll, so that no target is polled twice in an interval.
 
-Every replica plans every target, and whoever comes first polls it. The others learn of it here and plan the
-target anew from then on. What a replica left lying when it was killed is polled as soon as its lease is over.
+Every replica plans every target, and the first one polls it. The others learn of it here and plan the
+target from then on. What a replica left lying when it was killed is polled as soon as its lease is over.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ReplicaWatcher:
         self._looked: float | None = None
 
     async def run(self) -> None:
-        """Start the scheduler once it is known what others have just polled; then follow until cancelled."""
+        """Start the scheduler once it is known what others have just polled; then follow until canceled."""
         if self._shared:
             await self._look()
         self._scheduler.start()

@@ -60,7 +60,7 @@ class PollScheduler:
         heartbeats: Told when each target will be heard of next.
         reported: Called with every poll's report.
         is_backlogged: Whether so much waits to be delivered that polls should bring less.
-        optional: Targets of which nobody said that their account can use them.
+        optional: Targets that their account may not be able to use.
         shared: Whether other replicas poll the same targets; a poll that one of them has begun counts.
     """
 
@@ -145,7 +145,7 @@ class PollScheduler:
             self._scheduler.reschedule_job(target_id, trigger=PaceTrigger(self._paces[target_id]))
 
     async def watch_clock(self) -> None:
-        """Poll every target when the wall clock jumps; runs until cancelled."""
+        """Poll every target when the wall clock jumps; runs until canceled."""
         await watch_clock(self._scheduler, self._shortest, self.poll_now)
 
     def _shortest(self) -> float:
@@ -157,7 +157,7 @@ class PollScheduler:
 
         Returns:
             Whether they all ended in time. One that did not is stuck in a call to AWS; what it writes
-            afterwards is as good as before, as long as nobody else has claimed its target.
+            afterwards is as good as before, as long as no other replica has claimed its target.
         """
         self._stop.set()
         if self._scheduler.running:
@@ -173,7 +173,7 @@ class PollScheduler:
         return not self._running
 
     async def poll(self, target: Target, *, after: float = 0.0) -> PollReport | None:
-        """Poll one target now, unless somebody has begun to in the last `after` seconds.
+        """Poll one target now, unless a replica began to in the last `after` seconds.
 
         Returns:
             What it found; `None` if it failed in a way that leaves no report.
@@ -232,8 +232,8 @@ class PollScheduler:
     def _is_unavailable(self, report: PollReport) -> bool:
         """Whether a target failed because its account cannot use that region; it is then asked rarely.
 
-        Only if nobody said that it could, it never did, and the account answers elsewhere: or a role that is
-        wrong everywhere would look like an account without regions.
+        Only if the configuration does not name it, it never answered, and the account answers elsewhere: or a
+        role that is wrong everywhere would look like an account without regions.
         """
         target, failure = report.target, report.failure
         if failure is None or target not in self._optional or report.known:

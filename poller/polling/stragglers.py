@@ -81,7 +81,7 @@ class Stragglers:
             self._recorder.record([])
 
     def _in_turn(self) -> list[str]:
-        """The jobs to get. Those that the last poll left go first, so that none waits for ever."""
+        """The jobs to get. Those that the last poll left go first, so that each has its turn."""
         statusless = self._recorder.statusless
         # Only the present window shows a job without a row.
         unknown = [arn for arn in statusless if arn not in self._open]

@@ -1,4 +1,4 @@
-"""Certificates of the web server, as files: checked with the configuration, loaded by whoever listens.
+"""Certificates of the web server, as files: checked with the configuration, loaded by the web server.
 
 OpenSSL judges whether they are of use, so that what passes here is what a handshake gets. It does not tell
 when the certificate of a server ends, and the standard library neither, so that is read from its DER form,
@@ -57,7 +57,7 @@ def load_pair(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
         ValueError: As `server_context`.
     """
     _certificates(cert_file)
-    # What OpenSSL says of a key could come with some of it; and the file may be a pipe that nobody feeds.
+    # What OpenSSL says of a key could come with some of it; and the file may be a pipe without a writer.
     register_secret(*(line.decode() for line in _KEY_LINE.findall(read_secret_bytes(key_file))))
     try:
         context.load_cert_chain(cert_file, key_file, password=_refuse_to_ask)
@@ -75,7 +75,7 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(cadata="\n".join(found))
     except ssl.SSLError:
-        raise ValueError(f"{path} holds a certificate that cannot be read; write it anew") from None
+        raise ValueError(f"{path} holds a certificate that cannot be read; write a new one") from None
 
 
 def not_after(cert_file: Path) -> datetime:

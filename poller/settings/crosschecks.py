@@ -118,5 +118,5 @@ def _open(key: str, pattern: str, statuses: Collection[str]) -> str | None:
     if key == "region" and not looks_like_region(pattern):
         return f"{pattern!r} is not the name of an AWS region; write one such as eu-west-1, or a glob"
     if key == "account" and not is_account(pattern):
-        return f"{pattern!r} is no AWS account ID; write its 12 digits, or a glob"
+        return f"{pattern!r} is not an AWS account ID; write its 12 digits, or a glob"
     return None

@@ -2,7 +2,7 @@
 
 Each variable goes through pydantic-settings by itself, so that a problem can name it. Lists and mappings
 are written as JSON. A variable beats the file. Kubernetes sets variables such as
-`BEDROCK_POLLER_SERVICE_HOST` for a service of that name, so what has no `__` and is no section is not ours.
+`BEDROCK_POLLER_SERVICE_HOST` for a service of that name, so other names without `__` are ignored.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Variable(EnvSettingsSource):
         return self._only
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Decode JSON; a text that is none stays as it is, and validation says what it should be."""
+        """Decode JSON; any other text stays as it is, and validation says what it should be."""
         try:
             decoded = super().decode_complex_value(field_name, field, value)
         except json.JSONDecodeError as error:

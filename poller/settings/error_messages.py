@@ -1,7 +1,7 @@
 """What validation found, in words that name the remedy.
 
 Pydantic speaks of models, tags and unions; an operator thinks of keys and values. Values of secret settings
-are never part of a message, whoever wrote it.
+are never part of a message, even of pydantic's own.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def choose(word: str, known: Iterable[str], *, what: str) -> str:
-    """Say that a word is none of those known, which is the nearest, and which there are."""
+    """Say that a word is unknown, which word is the nearest, and which there are."""
     names = sorted(known)
     return f"{word!r} is no {what}{did_you_mean(word, names)}; there are: {', '.join(names)}"
 
@@ -114,7 +114,7 @@ def explain(
         what = _redacted(_sentence(detail, location, data, reference), location, data, secrets)
         if what not in found[location]:
             found[location].append(what)
-    return [places.problem(location, ", or ".join(whats)) for location, whats in found.items()]
+    return [places.problem(location, ", or ".join(texts)) for location, texts in found.items()]
 
 
 def _sentence(detail: ErrorDetails, location: Location, data: Any, reference: Reference) -> str:

@@ -27,7 +27,7 @@ class _Generator(GenerateJsonSchema):
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
     def field_title_should_be_set(self, _schema: Any) -> bool:
-        """A title made of the key's own words says nothing."""
+        """A title made of the key's own words adds nothing."""
         return False
 
     def handle_invalid_for_json_schema(self, _schema: Any, _error_info: str) -> JsonSchemaValue:

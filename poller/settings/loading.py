@@ -1,6 +1,6 @@
 """Reads the configuration, or says everything that is wrong with it.
 
-Whoever fixes a file wants to fix it once. So nothing stops at the first problem: the file is read with its
+Users want to fix a file once. So nothing stops at the first problem: the file is read with its
 lines, the environment is put over it, pydantic checks every section, and what is valid is checked against
 each other even if other parts are not.
 """

@@ -1,8 +1,8 @@
-"""Who may use the web server: users with bcrypt hashes, and bearer tokens.
+"""The users of the web server: names with bcrypt hashes, and bearer tokens.
 
 Files of users have the form that `htpasswd -B` writes, a name and a hash in each line, and files of tokens a
 token in each line, so that the old one holds until everybody has the new one. Both are read again when they
-are used. A hash is treated as a secret: who has it can try passwords without asking anybody.
+are used. A hash is treated as a secret: its reader can try passwords offline.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_hash(text: str) -> str:
     match = _HASH.fullmatch(text)
     if not match:
         raise ValueError(
-            "is no bcrypt hash, which has 60 characters and begins with $2b$ or $2y$; "
+            "is not a bcrypt hash, which has 60 characters and begins with $2b$ or $2y$; "
             "make one with `htpasswd -nB NAME`"
         )
     if not _LEAST_COST <= int(match[1]) <= _MOST_COST:
@@ -104,7 +104,7 @@ def read_tokens(path: Path) -> list[str]:
     for number, token in enumerate(tokens, start=1):
         if not _TOKEN.fullmatch(token):
             raise ValueError(
-                f"{path}: token {number} is none; write 16 to 512 letters, digits and any of ._~+/- , "
+                f"{path}: token {number} is invalid; write 16 to 512 letters, digits and any of ._~+/- , "
                 "such as `openssl rand -hex 32` makes"
             )
     return tokens

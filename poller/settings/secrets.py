@@ -6,7 +6,7 @@ found before anything starts. Errors name the path, never what the file holds, a
 from every log line from then on.
 
 A secret file that every user of the machine can read deserves a warning, and no more: the operator may know
-better. Not meant are files that a group may read, which somebody has to set up on purpose, and those that
+better. Not meant are files that a group may read, which an operator sets up on purpose, and those that
 Kubernetes, Docker and systemd mount, which are readable by default inside of a container or unit of our own.
 """
 
@@ -74,7 +74,7 @@ def _is_exposed(path: Path, mode: int) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    # Not blocking, because opening a pipe that nobody writes to would wait for ever.
+    # Not blocking, because opening a pipe without a writer would never end.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
         mode = os.fstat(descriptor).st_mode
@@ -100,7 +100,7 @@ def read_secret_bytes(path: str | Path) -> bytes:
             f"cannot read {path}: {error.strerror}; check the path and its permissions"
         ) from error
     if len(content) > _LARGEST:
-        raise ValueError(f"{path} holds more than 64 KiB, which is no secret; check the path")
+        raise ValueError(f"{path} holds more than 64 KiB, which is too much for a secret; check the path")
     return content
 
 
@@ -112,7 +112,7 @@ def read_secret_file(path: str | Path) -> str:
     A relative path starts at the working directory.
 
     Raises:
-        ValueError: The file cannot be read, is empty, holds more than 64 KiB, or is no UTF-8 text. The
+        ValueError: The file cannot be read, is empty, holds more than 64 KiB, or is not UTF-8. The
             message names the path, never the content.
     """
     content = read_secret_bytes(path)

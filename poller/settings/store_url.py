@@ -37,7 +37,7 @@ def default_url(environ: Mapping[str, str]) -> SecretStr:
         return SecretStr(f"sqlite:///{Path(given) / 'poller.db'}")
     # The XDG specification has relative paths ignored.
     state = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):  # noqa: PTH117 - an empty text is no path
+    if not os.path.isabs(state):  # noqa: PTH117 - an empty text is not a path
         home = Path(environ.get("HOME") or "~").expanduser()
         state = str(home / ".local" / "state")
     if not os.path.isabs(state):  # noqa: PTH117 - the same

@@ -60,7 +60,7 @@ def check_external_id(text: str) -> str:
         ValueError: AWS would refuse it. The message does not hold it.
     """
     if not _EXTERNAL_ID.fullmatch(text):
-        raise ValueError(f"is no external ID; AWS takes {_ALPHABET}")
+        raise ValueError(f"is not an external ID; AWS takes {_ALPHABET}")
     return text
 
 
@@ -99,14 +99,15 @@ def _alone(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _account(value: str) -> str:
     if not is_account(value):
-        raise ValueError(f"{value!r} is no AWS account ID; write its 12 digits, in quotes")
+        raise ValueError(f"{value!r} is not an AWS account ID; write its 12 digits, in quotes")
     return value
 
 
 def _unit(value: str) -> str:
     if not _UNIT.fullmatch(value):
         raise ValueError(
-            f"{value!r} is no organizational unit; write an id such as ou-abcd-12345678, or a root's, r-abcd"
+            f"{value!r} is not an organizational unit; write an id such as ou-abcd-12345678, or a root's, "
+            "r-abcd"
         )
     return value
 
@@ -135,8 +136,8 @@ def _listen(value: str) -> str:
     match = _LISTEN.fullmatch(value)
     if not match or int(match[2]) > _LARGEST_PORT:
         raise ValueError(
-            f"{value!r} is no address to listen on; write host:port, such as 127.0.0.1:9477 or [::]:9477, "
-            "or null for no web server"
+            f"{value!r} is not an address to listen on; write host:port, such as 127.0.0.1:9477 or "
+            "[::]:9477, or null for no web server"
         )
     return value
 

@@ -1,4 +1,4 @@
-"""The settings of the web server: where it listens, its certificates, and who may use it."""
+"""The settings of the web server: where it listens, its certificates, and its users."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TlsSettings(Section):
 
 
 class AuthSettings(Section):
-    """Who may use the web server; any of these lets in. Health endpoints are open to everybody."""
+    """The users of the web server. Health endpoints are open to all."""
 
     basic_auth_users: Mapping[UserName, PasswordHash] = Field(default={})
     """Users with their bcrypt hashes, as `htpasswd -nB NAME` prints them."""
@@ -50,7 +50,7 @@ class AuthSettings(Section):
     @model_validator(mode="after")
     def _lets_somebody_in(self) -> AuthSettings:
         if not (self.basic_auth_users or self.basic_auth_users_file or self.token_file):
-            raise ValueError("lets nobody in; set basic_auth_users, basic_auth_users_file or token_file")
+            raise ValueError("lets no user in; set basic_auth_users, basic_auth_users_file or token_file")
         return self
 
     @property
@@ -93,7 +93,7 @@ class WebSettings(Section):
     @field_validator("tls", "auth", mode="before")
     @classmethod
     def _not_emptied(cls, value: Any) -> Any:
-        # Whoever turns every line below the key into a comment would not expect the doors to be open.
+        # With every line below the key commented out, a user does not expect open doors.
         if value is None:
             raise ValueError("is empty")
         return value

@@ -159,7 +159,7 @@ class _Reader:
         """The whole file; an empty one, or one of comments, is an empty mapping.
 
         Raises:
-            _UnusableError: It is no mapping, or too large once its aliases are expanded.
+            _UnusableError: It is not a mapping, or too large once its aliases are expanded.
         """
         data = None if node is None else self.value(node, (), 0)
         if data is not None and not isinstance(data, dict):
@@ -193,7 +193,7 @@ class _Reader:
                 merged.append((value, line))
             elif not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
                 self._places.mark((*at, "?"), line)
-                self._problem((*at, "?"), "has a key that is no text; put quotes around the key")
+                self._problem((*at, "?"), "has a key that is not a text; put quotes around the key")
             elif key.value in found:
                 self._places.mark((*at, key.value), line)
                 self._problem(

@@ -50,7 +50,7 @@ class Fault:
         region: Only this region.
         account: Only this account.
         page: Only this page of a listing, from 1; other operations have only page 1.
-        times: How often it acts before it is spent; `None` for ever.
+        times: How often it acts before it is spent; `None` forever.
         probability: The chance that it acts on a request that it matches, drawn from the simulator's seed.
     """
 

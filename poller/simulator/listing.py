@@ -2,7 +2,7 @@
 
 A listing goes on from the place (submission time, ARN) of the last job shown, not from a count of jobs, so
 jobs submitted meanwhile neither shift nor repeat anything. A token is that place, sealed together with the
-filters it belongs to; the time filters are exclusive, the harsher reading of documentation that says nothing.
+filters it belongs to; the time filters are exclusive, the harsher reading of silent documentation.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Tokens:
         """The place a token continues at.
 
         Raises:
-            TokenError: It is no token of this listing.
+            TokenError: It is not a token of this listing.
         """
         seal, claims = _split(token)
         if seal != self._seal(scope, claims):
@@ -140,7 +140,7 @@ class Tokens:
 
 
 def page_number(token: str | None) -> int:
-    """The number of the page that a token asks for; 1 for none and for what is no token."""
+    """The number of the page that a token asks for; 1 without a token, or for an invalid one."""
     if token is None:
         return 1
     try:

@@ -73,7 +73,7 @@ class Application:
             transport.abort()
         else:
             transport.close()
-        await receive()  # returns when the connection is lost, so that nobody misses the rest of the answer
+        await receive()  # returns when the connection is lost, so that the client gets the rest of the answer
 
 
 class SimulatorServer:

@@ -77,7 +77,7 @@ def _text(shape: Any, value: str, path: str) -> Iterator[str]:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    # `-*` before a class that holds the hyphen itself says nothing more, but takes exponential time to
+    # `-*` before a class that holds the hyphen itself matches nothing more, but takes exponential time to
     # refuse a row of hyphens (the pattern of a batch job's name has it).
     return re.compile(re.sub(r"-\*(\[[^]]*\\-[^]]*\])", r"\1", pattern), re.ASCII)
 

@@ -75,7 +75,7 @@ class AwsSettings(SinkSettings):
 AwsSettingsT = TypeVar("AwsSettingsT", bound=AwsSettings)
 
 Failed: TypeAlias = "Mapping[str, Mapping[str, Any] | None]"
-"""What a service says of each entry that it did not take, by the event's id; `None` if it says nothing."""
+"""What a service says of each entry that it did not take, by the event's id; `None` if it is silent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ async def takes_hostile_text(subject: Subject) -> None:
 
 
 async def survives_cancellation(subject: Subject) -> None:
-    """A cancelled `send` ends at once as cancelled, at any point, and the next one works."""
+    """A canceled `send` ends at once as canceled, at any point, and the next one works."""
     async with _opened(subject) as sink:
         for steps in range(12):
             task = asyncio.create_task(sink.send([sample_event(f"cancel{steps:06}")]))
@@ -146,7 +146,7 @@ async def survives_cancellation(subject: Subject) -> None:
             task.cancel()
             done, _ = await asyncio.wait([task], timeout=PATIENCE)
             if not done:
-                raise ConformanceError("a cancelled send goes on")
+                raise ConformanceError("a canceled send goes on")
             if not task.cancelled() and (error := task.exception()) is not None:
                 _judge(error, subject, [])
         await _attempt(sink, subject, [sample_event()])
@@ -200,7 +200,7 @@ async def _attempt(sink: Sink[Any], subject: Subject, events: Sequence[Event]) -
 
 def _judge(error: BaseException, subject: Subject, events: Sequence[Event]) -> None:
     if not isinstance(error, DeliveryError):
-        raise ConformanceError(f"send raised {type(error).__name__}, which is no DeliveryError") from error
+        raise ConformanceError(f"send raised {type(error).__name__}, which is not a DeliveryError") from error
     failures: Any = error.failures if isinstance(error, PartialDeliveryError) else {}
     if not isinstance(failures, dict):
         raise ConformanceError("send reported failures that are not a dict")

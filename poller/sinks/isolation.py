@@ -95,7 +95,7 @@ class IsolatedSink(Sink[Any]):
         self._closed = False
 
     async def send(self, events: Sequence[Event]) -> None:
-        """As the inner sink's; if it is cancelled before the inner one has begun, that never begins.
+        """As the inner sink's; if it is canceled before the inner one has begun, that never begins.
 
         Raises:
             BaseException: Whatever the inner one raises.

@@ -57,7 +57,7 @@ class LogSink(Sink[LogSettings]):
         if self._torn:
             lines = b"\n" + lines
         try:
-            # Looked up at each write: whoever replaces sys.stdout, as a test or a supervisor may, means it.
+            # Looked up at each write: a test or a supervisor may replace sys.stdout.
             stream = sys.stdout.buffer
             stream.write(lines)
             stream.flush()

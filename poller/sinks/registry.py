@@ -153,7 +153,7 @@ def _load(point: EntryPoint) -> type[Sink[Any]]:
             [_problem(point, f"cannot be imported from {point.value}: {_name_of(error)}")]
         ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, Sink)):
-        raise ConfigError([_problem(point, f"is {point.value}, which is no subclass of Sink")])
+        raise ConfigError([_problem(point, f"is {point.value}, which is not a subclass of Sink")])
     settings = getattr(loaded, "settings_type", None)
     if not (isinstance(settings, type) and issubclass(settings, SinkSettings)):
         raise ConfigError([_problem(point, "lacks a settings_type derived from SinkSettings")])

@@ -47,7 +47,7 @@ class Sink(ABC, Generic[SettingsT]):
         """Hand over 1 to `batch_size` events; returning means the receiver has them all.
 
         Called concurrently up to `settings.concurrency` times, under a deadline of `settings.timeout`, after
-        which the call is cancelled and counts as failed.
+        which the call is canceled and counts as failed.
 
         Raises:
             DeliveryError: None of the events was taken; its attributes say whether and when to try again.
@@ -55,4 +55,4 @@ class Sink(ABC, Generic[SettingsT]):
         """
 
     async def close(self) -> None:
-        """Release connections; called once, after the last send, and cancelled if it takes 5 seconds."""
+        """Release connections; called once, after the last send, and canceled if it takes 5 seconds."""

@@ -40,7 +40,7 @@ class DaemonThreads:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread and wait for its result.
 
-        A cancelled wait drops a call that has not begun; one that has begun goes on, its result unread.
+        A canceled wait drops a call that has not begun; one that has begun goes on, its result unread.
 
         Raises:
             RuntimeError: `close` was called before.

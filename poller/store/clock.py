@@ -1,7 +1,7 @@
 """Notices when the database's clock falls back, against the monotonic clock of this process.
 
-What is written while that clock is ahead would wait until it is there again. Whoever reads the clock says so
-here, and everybody who waits for a time asks whether the times that have been written can be believed.
+What is written while that clock is ahead would wait until it is there again. Code that reads the clock
+reports it here, and code that waits for a time asks whether the written times can be believed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ClockWatch:
         self._lock = threading.Lock()
 
     def wrote(self, now: float) -> None:
-        """Take note that something with a time of this clock is being written, whoever will wait for it."""
+        """Take note that something with a time of this clock is being written."""
         offset = now - time.monotonic()
         with self._lock:
             for name, known in self._offsets.items():

@@ -39,8 +39,8 @@ class Prepared:
     """A statement that is compiled a single time.
 
     SQLAlchemy's own way from a statement to the driver costs more than the database takes to run it. Here the
-    values go to the driver as they are, and come back so: they must be of types that it takes, and what a
-    database has no type for, such as a truth, comes as what it keeps instead.
+    values go to the driver as they are, and come back so: they must be of types that it takes, and a value
+    for which a database has no type, such as a truth, comes as another type.
 
     Args:
         engine: Whose dialect to compile for.
@@ -107,7 +107,7 @@ class Database:
             raise StoreError(f"the store's url cannot be used: {_brief(error)}") from error
         except ValueError:
             # Its text may quote a part of the password.
-            raise StoreError("the store's url cannot be used: its port is no number") from None
+            raise StoreError("the store's url cannot be used: its port is not a number") from None
         self.engine = self._backend.engine
         self._closed = False
         sa.event.listen(self.engine, "checkin", self._close_late)
@@ -153,7 +153,7 @@ class Database:
         """See that the database is sound; a file is created if there is none, readable by its owner alone.
 
         Raises:
-            CorruptStoreError: The file is damaged, or is no database.
+            CorruptStoreError: The file is damaged, or is not a database.
             StoreError: The file cannot be opened or created, or the server's database is of no use.
         """
         with self._translated():
@@ -234,7 +234,7 @@ class Database:
     def write(self, transaction: Callable[[sa.Connection], ResultT]) -> ResultT:
         """Run `transaction` and commit, all or nothing; again from its start where that may help.
 
-        A commit whose acknowledgement was lost is run a second time, so `transaction` must be one that can
+        A commit whose confirmation was lost is run a second time, so `transaction` must be one that can
         be: every insert here ignores or replaces what is there already, and every update says what shall be
         or is fenced by an epoch that it raises.
         """
@@ -285,7 +285,7 @@ class Database:
         self.engine.dispose()
 
     def _close_late(self, _connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
-        # It would go to a pool that nobody closes any more.
+        # It would go to a pool that is never closed.
         if self._closed:
             record.close()
 

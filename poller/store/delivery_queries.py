@@ -33,7 +33,7 @@ class DeliveryOrder:
     """Keeps `head` true for the oldest pending delivery of a job to a sink, and for no other.
 
     A transaction that settles deliveries takes the lock before; one that adds some, after it has. So one that
-    adds and one that settles what was before it wait for each other, and whoever comes second sees what the
+    adds and one that settles what was before it wait for each other, and the second one sees what the
     first has done. `correct` comes last.
 
     Args:
@@ -59,7 +59,7 @@ class DeliveryOrder:
         )
 
     def lock(self, connection: sa.Connection, keys: Sequence[Any]) -> None:
-        """Let nobody else change the pending deliveries of the jobs and sinks of these, until the end."""
+        """Lock the pending deliveries of the jobs and sinks of these, until the end."""
         if keys and self._lock is not None:
             connection.execute(self._lock, {"keys": keys})
 
@@ -93,7 +93,7 @@ def waiting() -> sa.Select[Any]:
             deliveries.c.sink == sink,
             deliveries.c.state == PENDING_LITERAL,
             deliveries.c.head,
-            # The mark says the same; an order that nobody may break is not left to a mark alone.
+            # The mark says the same; an order that must hold is not left to a mark alone.
             ~_blocked(),
             ~_parked(sink),
         )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
-REMEDY = "restore it from a backup, or move it away to start anew"
+REMEDY = "restore it from a backup, or move it away to start with an empty one"
 
 _BUSY_SECONDS = 10.0
 _STEPS = 10_000
@@ -171,7 +171,7 @@ def backend(url: sa.URL, *, password: Callable[[], str | None] | None, pool_size
     """The backend that an address speaks of.
 
     Raises:
-        ArgumentError: It is none of these.
+        ArgumentError: It is not an address of these.
         ImportError: There is no driver for it.
     """
     name = url.get_backend_name()
@@ -237,13 +237,13 @@ class Sqlite(Backend):
         connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
     def exclude(self, connection: sa.Connection, name: str) -> None:
-        """Nothing to do: whoever writes is alone."""
+        """Nothing to do: there is one writer at a time."""
 
     def be_patient(self, connection: sa.Connection) -> None:
         """Nothing to do: only the lock is waited for, and this transaction has it."""
 
     def see_one_state(self, connection: sa.Connection) -> None:
-        """Nothing to do: nobody else writes."""
+        """Nothing to do: there is no other writer."""
 
     def renumber(self, connection: sa.Connection) -> None:
         """Nothing to do: SQLite looks at what is there."""
@@ -253,7 +253,7 @@ class Sqlite(Backend):
         raw.set_progress_handler(lambda: time.monotonic() > deadline(), _STEPS)
 
     def is_transient(self, error: sa.exc.DBAPIError) -> bool:
-        """Whether somebody else had the lock."""
+        """Whether another connection had the lock."""
         return "locked" in str(error.orig) or "busy" in str(error.orig)
 
     def is_damage(self, said: str) -> bool:
@@ -334,7 +334,7 @@ class Postgresql(Backend):
             encoding = unlocked.exec_driver_sql("SHOW server_encoding").scalar_one()
         if encoding != "UTF8":
             raise StoreError(
-                f"the store's encoding is {encoding}, which cannot hold every name; create the database anew"
+                f"the store's encoding is {encoding}, which cannot hold every name; create another database"
                 " with ENCODING 'UTF8' TEMPLATE template0"
             )
 
@@ -357,7 +357,7 @@ class Postgresql(Backend):
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def renumber(self, connection: sa.Connection) -> None:
-        """The sequences know nothing of numbers that were given to them."""
+        """The sequences do not know the numbers that were given to them."""
         for table, column in (("events", "seq"), ("deliveries", "id")):
             connection.exec_driver_sql(
                 f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), max({column}))"  # noqa: S608 - our own names
@@ -417,7 +417,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _enter_wal(connection: Any) -> None:
-    # A new file changes to WAL only while nobody else has it open, and SQLite does not wait for that itself.
+    # A new file changes to WAL only while no other process has it open; SQLite does not wait for that.
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:

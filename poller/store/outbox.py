@@ -187,7 +187,7 @@ class Outbox:
         """Record how attempts ended, in one transaction.
 
         Returns:
-            How many were recorded; the rest had been claimed by somebody else since.
+            How many were recorded; the rest had been claimed by another worker since.
         """
         return self.exchange(settlements, "", limit=0, lease=0)[0]
 
@@ -275,7 +275,7 @@ class Outbox:
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
         if not self._clock.is_known(sink):
-            # At a start nobody knows where the clock has been, except by times that have not come yet.
+            # At a start it is unknown where the clock has been, except by times that have not come yet.
             ahead.append(sa.or_(deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
         first = deliveries.c.first_failed_at
         corrected = {"due_at": now, "first_failed_at": sa.case((first > now, now), else_=first)}
@@ -336,7 +336,7 @@ class Outbox:
         self._database.write(lambda connection: connection.execute(upsert))
 
     def unpark(self, sink: str) -> bool:
-        """Resume a parked sink; its deliveries start anew, at once. False if it was not parked."""
+        """Resume a parked sink; its deliveries start over, at once. False if it was not parked."""
 
         def transaction(connection: sa.Connection) -> bool:
             freed = connection.execute(
@@ -347,7 +347,7 @@ class Outbox:
             if freed.rowcount != 1:
                 return False
             now = self._database.now()
-            # Only what has been tried, so that a backlog of a million is not written anew.
+            # Only what has been tried, so that a backlog of a million is not written again.
             connection.execute(
                 sa.update(deliveries)
                 .where(

@@ -53,7 +53,7 @@ class Selection:
     most_bytes: int | None = None
 
     def conditions(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
-        """What a row has to fulfil."""
+        """The conditions that a row must meet."""
         given = (self.equal or {}).items()
         found = [table.c[name] == storable(value) for name, value in given if value is not None]
         if self.since is not None:
@@ -133,10 +133,8 @@ class Browser:
         """Targets, and when each was last seen whole; selected by `id`, `name`, `region` or `kind`."""
         equal = dict(selection.equal or {})
         called = equal.pop("id", None)
-        labelled = sa.select(targets, _label.label("label")).order_by(
-            by_bytes(_label), by_bytes(targets.c.id)
-        )
-        statement = replace(selection, equal=equal).apply(labelled, targets)
+        named = sa.select(targets, _label.label("label")).order_by(by_bytes(_label), by_bytes(targets.c.id))
+        statement = replace(selection, equal=equal).apply(named, targets)
         if called is not None:
             statement = statement.where(_label == storable(called))
         return [

@@ -1,7 +1,7 @@
 """The snapshot of every job, and the leases on the targets that keep it current.
 
 A target is claimed by one conditional update, with a lease and a growing epoch, by the database's clock.
-Every write of a poll carries the epoch, and writes nothing at all if somebody has claimed the target since.
+Every write of a poll carries the epoch, and writes nothing if another replica has claimed the target since.
 One transaction holds what was seen and the deliveries that it owes.
 """
 
@@ -152,12 +152,12 @@ class Snapshot:
         self.rows.register(wanted)
 
     def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:
-        """Take the lease on a target; `None` if somebody else holds it, or had it a moment ago.
+        """Take the lease on a target; `None` if another replica holds it, or had it a moment ago.
 
         Args:
             target: The target.
-            after: Seconds since its last claim that must have passed, unless whoever made it has fallen
-                silent in the middle of the poll.
+            after: Seconds since its last claim that must have passed, unless its replica has fallen silent in
+                the middle of the poll.
         """
         claiming = self._claiming_rested if after > 0 else self._claiming
         key = self.rows.key(target)
@@ -170,7 +170,7 @@ class Snapshot:
     def _claim_of(self, *, rested: bool) -> sa.Executable:
         """The statement that claims a target; takes `target`, and `rest` if the target must have rested."""
         now = self._database.now()
-        # A lease of a length that nobody takes was taken while the clock was ahead.
+        # A lease of an absurd length was taken while the clock was ahead.
         absurd = targets.c.lease_until > now + max(2 * self.lease, _LONG_LEASE_SECONDS)
         free = sa.or_(targets.c.lease_until.is_(None), targets.c.lease_until <= now, absurd)
         if rested:
@@ -178,7 +178,7 @@ class Snapshot:
             long_ago = last <= now - sa.bindparam("rest", type_=sa.Double())
             due = sa.or_(last.is_(None), long_ago, last > now, targets.c.lease_until.is_not(None))
             free = sa.and_(free, due)
-        # Whoever holds the row is at work on the target, if not yet or no longer by a lease.
+        # The replica that holds the row is at work on the target, if not yet or no longer by a lease.
         unlocked = sa.select(targets.c.id).where(targets.c.id == sa.bindparam("target"), free)
         return (
             sa.update(targets)
@@ -211,7 +211,7 @@ class Snapshot:
             statement = statement.where(sa.or_(left, others))
         with self._database.read() as connection:
             found = [(self.rows.id_of(key), age, left) for key, age, left in connection.execute(statement)]
-        # Rows of targets that are not configured here say nothing.
+        # Rows of targets that are not configured here are of no interest.
         return [TargetActivity(one, age or 0.0, bool(left)) for one, age, left in found if one is not None]
 
     def peek(self, target: Target) -> Claim:
@@ -417,7 +417,7 @@ class Snapshot:
         if not arns:
             return {}
         # Read before, and written as what it shall be, or a transaction that is run twice would count twice.
-        # Nobody else counts: that takes the lease.
+        # Only the holder of the lease counts.
         with self._database.read() as connection:
             counted = {
                 row.arn: row.missed + 1

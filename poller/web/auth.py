@@ -1,4 +1,4 @@
-"""Lets nobody in without a password or token, but for the health endpoints, which tell no names.
+"""Refuses requests without a password or token, but for the health endpoints, which tell no names.
 
 bcrypt is slow on purpose, so what it said is remembered for some minutes, and a scrape does not cost a
 quarter of a second of a processor each time. It works in a thread, one password after the other, and with
@@ -40,14 +40,14 @@ _T = TypeVar("_T")
 _log = logs.get(__name__)
 
 OPEN = frozenset({"/-/healthy", "/-/ready"})
-"""Whoever restarts or routes asks these, and has no password."""
+"""Orchestrators and load balancers ask these without a password."""
 
 _REMEMBERED_SECONDS = 300.0
 _MOST_REMEMBERED = 128
 _MOST_WAITING = 8
 _LONGEST = 4096
 _LONGEST_PASSWORD = 72
-"""bcrypt takes no more; a longer one is the password of nobody."""
+"""bcrypt takes no more; a longer one matches no user."""
 _QUIET_SECONDS = 10.0
 _SHOWN = 100
 _STATUS = {RefusalReason.BUSY: 429, RefusalReason.UNREADABLE: 503}
@@ -67,8 +67,8 @@ class AuthMiddleware:
     """An ASGI application in front of another one.
 
     Args:
-        app: What those who may get in are let to.
-        settings: Who may; `None` for everybody. May change while it works.
+        app: What a user gets to see.
+        settings: The users; `None` lets everyone in. May change while it works.
         metrics: Counts the others.
         clock: Seconds that only grow.
     """
@@ -84,7 +84,7 @@ class AuthMiddleware:
         self.settings = settings
         self._metrics = metrics
         self._clock = clock
-        # Its own threads: whoever may get in does not wait for pages that read the store.
+        # Its own threads: a login does not wait for pages that read the store.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="web-auth")
         self._passwords = _Passwords(self._threads, clock)
         self._quiet_until = clock()
@@ -201,7 +201,7 @@ class _Passwords:
         self._waiting += 1
         try:
             async with self._one:
-                # Somebody who waited in front may have asked the same.
+                # An earlier request in the queue may have asked the same.
                 right = self._known(what)
                 if right is None:
                     loop = asyncio.get_running_loop()

@@ -57,7 +57,7 @@ def _refusal(request: Request) -> str:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a `Host` is an address, or a name that nobody else can point at this machine."""
+    """Whether a `Host` is an address, or a name that others cannot point at this machine."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))

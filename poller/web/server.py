@@ -152,7 +152,7 @@ class WebServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            # What a stranger writes into X-Forwarded-For is no address to log.
+            # What a stranger writes into X-Forwarded-For is not an address to log.
             proxy_headers=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
             ssl_context_factory=(lambda _config, _default: certificates) if certificates else None,
@@ -171,7 +171,7 @@ class WebServer:
         return ipaddress.ip_address(self._listener.getsockname()[0].partition("%")[0]).is_loopback
 
     def refresh(self) -> None:
-        """Load the certificates anew if their files have changed."""
+        """Load the certificates again if their files have changed."""
         if self._certificates is not None:
             self._certificates.refresh()
 
@@ -194,7 +194,7 @@ def exposure(server: WebServer, settings: WebSettings) -> str | None:
         return None
     if auth is None and (tls is None or tls.client_ca_file is None):
         changing = " and reload the configuration" if settings.reload else ""
-        return f"whoever reaches it can read job names and events{changing}; set web.auth"
+        return f"all of that network can read job names and events{changing}; set web.auth"
     if tls is None:
         return "passwords and tokens can be read on their way; set web.tls"
     return None

@@ -1,9 +1,9 @@
 """Certificates that change while the server listens: each connection gets those that are on disk by then.
 
 asyncio takes one context when it begins to listen. Loading new files into that one would do for the
-certificate, but an authority that was trusted once would be trusted for ever. So what listens is a context
-that has others made, anew whenever a file has changed, and passes each connection on to the newest. Files of
-no use leave the last good ones in force: a certificate and its key rarely change at the same instant.
+certificate, but an authority that was trusted once would be trusted until the end. So what listens is a
+context that makes others, again whenever a file has changed, and passes each connection on to the newest.
+Unusable files leave the last good ones in force: a certificate and its key rarely change at the same instant.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def test_a_daemon_behind_tls_and_a_token(bedrock: SimulatorServer, tmp_path: Pat
     assert TOKEN not in daemon.errors
 
 
-OPEN = "whoever reaches it can read job names and events; set web.auth"
+OPEN = "all of that network can read job names and events; set web.auth"
 CLEAR = "passwords and tokens can be read on their way; set web.tls"
 
 

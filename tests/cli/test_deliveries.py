@@ -76,7 +76,7 @@ def test_without_a_selection_nothing_is_replayed(at_work: Shell, owed: Callable[
     [
         (("--dead", "--state", "done"), "--dead is short for --state dead, and --state says done"),
         (("--since", "1h", "--until", "2h"), "--since is not before --until"),
-        (("--since", "yesterday"), "'yesterday' is no time"),
+        (("--since", "yesterday"), "'yesterday' is not a time"),
         (("--until", "2026-11-20T10:00:00"), "names no time zone"),
         (("--sink", "nowhere"), "there is no such sink; there are: log"),
         (("--state", "lost"), "lost"),

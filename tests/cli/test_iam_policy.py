@@ -189,7 +189,10 @@ TRUST = ("--trust", "--principal", PRINCIPAL)
         ),
         (("--trust", "--principal", PRINCIPAL.replace("aws", "aws-cn", 1)), "in another partition"),
         ((*TRUST, "--account", "111111111111", "--external-id", "open"), "--external-id: the roles are"),
-        ((*TRUST, "--account", "222222222222", "--external-id", "a b"), "--external-id: is no external ID"),
+        (
+            (*TRUST, "--account", "222222222222", "--external-id", "a b"),
+            "is not an external ID",
+        ),
         ((*TRUST, "--account", "333333333333"), "--account: no target has a role in 333333333333"),
         (("--member", "--trust"), "--member: is another document than --trust"),
         (("--member", "--organization"), "--member: is another document than --organization"),

@@ -127,7 +127,7 @@ def test_an_external_id_is_read_anew_each_time(tmp_path: Path) -> None:
     path.write_text("second-id\n")
     assert target.read_external_id() == "second-id"
     path.write_text("not an id")
-    with pytest.raises(ValueError, match="is no external ID"):
+    with pytest.raises(ValueError, match="is not an external ID"):
         target.read_external_id()
 
 

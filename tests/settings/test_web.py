@@ -221,11 +221,11 @@ def test_tokens_are_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("auth", "key", "what"),
     [
-        ("{}", "", "lets nobody in; set basic_auth_users, basic_auth_users_file or token_file"),
+        ("{}", "", "lets no user in; set basic_auth_users, basic_auth_users_file or token_file"),
         ("", "", "has no value; give it one, or remove the key"),
         ("{users: {}}", ".users", "is not a known key"),
-        ("{basic_auth_users: {a: plain}}", ".basic_auth_users.a", "is no bcrypt hash"),
-        (f"{{basic_auth_users: {{a: '{HASH}x'}}}}", ".basic_auth_users.a", "is no bcrypt hash"),
+        ("{basic_auth_users: {a: plain}}", ".basic_auth_users.a", "is not a bcrypt hash"),
+        (f"{{basic_auth_users: {{a: '{HASH}x'}}}}", ".basic_auth_users.a", "is not a bcrypt hash"),
         (f"{{basic_auth_users: {{a: '{HASH.replace('04', '20')}'}}}}", ".basic_auth_users.a", "a cost of 20"),
         (f"{{basic_auth_users: {{a: '{HASH.replace('04', '03')}'}}}}", ".basic_auth_users.a", "a cost of 3"),
         (f"{{basic_auth_users: {{'a:b': '{HASH}'}}}}", '.basic_auth_users["a:b"]', "and no colon"),
@@ -244,13 +244,13 @@ def test_what_is_wrong_with_users_is_told(tmp_path: Path, auth: str, key: str, w
 @pytest.mark.parametrize(
     ("key", "content", "what"),
     [
-        ("basic_auth_users_file", f"a:{HASH}\nb:canary", "line 2: is no bcrypt hash"),
+        ("basic_auth_users_file", f"a:{HASH}\nb:canary", "line 2: is not a bcrypt hash"),
         ("basic_auth_users_file", f"a:{HASH}\na:{HASH}", "line 2: has the name of a line before"),
         ("basic_auth_users_file", f"a:{HASH}\ncanary", "line 2: holds no NAME:HASH"),
         ("basic_auth_users_file", f":{HASH}", "line 1: a user's name has 1 to 128 characters"),
         ("basic_auth_users_file", "# nobody", "names no user"),
-        ("token_file", "canary", "token 1 is none; write 16 to 512"),
-        ("token_file", f"{TOKEN}\n{TOKEN}\x7f", "token 2 is none; write 16 to 512"),
+        ("token_file", "canary", "token 1 is invalid; write 16 to 512"),
+        ("token_file", f"{TOKEN}\n{TOKEN}\x7f", "token 2 is invalid; write 16 to 512"),
         ("token_file", "", "is empty"),
     ],
 )

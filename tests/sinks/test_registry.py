@@ -161,8 +161,8 @@ def test_the_name_that_earlier_releases_documented_still_works(install: Callable
         ("raise SystemExit(1)", "cannot be imported from broken_birds:Pigeon: SystemExit: 1"),
         ("1 +", "cannot be imported from broken_birds:Pigeon: SyntaxError"),
         ("", "cannot be imported from broken_birds:Pigeon: AttributeError"),
-        ("Pigeon = 7", "is broken_birds:Pigeon, which is no subclass of Sink"),
-        ("class Pigeon: pass", "is broken_birds:Pigeon, which is no subclass of Sink"),
+        ("Pigeon = 7", "is broken_birds:Pigeon, which is not a subclass of Sink"),
+        ("class Pigeon: pass", "is broken_birds:Pigeon, which is not a subclass of Sink"),
         (
             "from poller.sinks.sink import Sink\nclass Pigeon(Sink): pass",
             "lacks a settings_type derived from SinkSettings",

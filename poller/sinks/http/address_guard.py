@@ -3,7 +3,7 @@
 A URL's host says little: its name can resolve to another address every time, and an address has many
 spellings. So the check sits where aiohttp makes the socket for one concrete address, which catches literals,
 every answer of a resolver and every form that embeds an IPv4 address. Link-local and metadata addresses are
-always refused: they hand out credentials to whoever asks. Loopback and private addresses are allowed, since
+always refused: they hand out credentials to every caller. Loopback and private addresses are allowed, since
 URLs come from the operator and in-cluster receivers are private by nature; `deny_networks` and
 `allow_networks` tighten that. A network's own NAT64 prefix cannot be known here, so only the addresses of
 metadata services are refused behind any prefix; an operator adds the prefix to `deny_networks` for the rest.
@@ -159,7 +159,7 @@ class Resolver(AbstractResolver):
         """Look `host` up.
 
         Raises:
-            OSError: It has no address, or nobody could say.
+            OSError: It has no address, or the lookup failed.
         """
         found = await self._threads.run(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG

@@ -109,7 +109,7 @@ def check_header_value(value: str) -> None:
 
 
 def check_header_names(names: Iterable[str]) -> None:
-    """Refuse names that are no names, belong to the request itself, or are given twice.
+    """Refuse names that are invalid, belong to the request itself, or are given twice.
 
     Raises:
         ValueError: Naming the header.

@@ -81,7 +81,7 @@ def _is_ipv4(host: str) -> bool:
 
 
 def trusting(path: Path) -> ssl.SSLContext:
-    """Make a TLS context that trusts the authorities in `path` and nobody else.
+    """Make a TLS context that trusts only the authorities in `path`.
 
     Raises:
         ValueError: The file cannot be read or holds no certificate; the message names it.

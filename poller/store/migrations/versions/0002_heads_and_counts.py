@@ -1,7 +1,7 @@
 """Find what is due, and count the jobs, without looking at everything.
 
 `deliveries.head` marks the oldest pending delivery of each job and sink, the only one that may be claimed;
-an index holds just those, by when they can be. `job_counts` holds what would otherwise be counted anew.
+an index holds just those, by when they can be. `job_counts` holds what would otherwise be counted each time.
 """
 
 import sqlalchemy as sa
