@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, create_model, field_validator
 from poller.kinds import DEFAULT_KINDS
 from poller.rules import FIELDS, Threshold
 from poller.settings.secrets import SecretFile, read_secret_file
-from poller.settings.sinks import Section, SinkSettings
+from poller.settings.sinks import SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
 from poller.settings.types import (
     AccountId,
@@ -34,6 +34,7 @@ from poller.settings.types import (
     Regions,
     RoleArn,
     RoleName,
+    Section,
     Unit,
     account_of_role,
     check_external_id,

@@ -5,18 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from poller.settings.types import Duration
+from poller.settings.types import Duration, Section
 from poller.times import format_duration
 
 if TYPE_CHECKING:
@@ -38,26 +29,6 @@ def checked(check: Callable[[Any], object]) -> AfterValidator:
         return given
 
     return AfterValidator(validate)
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values do not change once read."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_as_number(cls, data: Any) -> Any:
-        # Python counts True as 1, so `concurrency: true` would pass; as a text it is refused.
-        if not isinstance(data, dict):
-            return data
-        numbers = {name for name, field in cls.model_fields.items() if field.annotation in {int, float}}
-        return {
-            key: str(value) if isinstance(value, bool) and key in numbers else value
-            for key, value in data.items()
-        }
 
 
 class RetrySettings(Section):

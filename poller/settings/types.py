@@ -1,4 +1,4 @@
-"""The types of single settings, each with a message that says what would be right.
+"""The base of every section, and the types of single settings, each with a message that names the remedy.
 
 A message begins with a verb, because it is printed after the setting's key: `web.listen: must be …`.
 """
@@ -10,7 +10,17 @@ from datetime import timedelta
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from poller.kinds import KINDS
 from poller.rules import Threshold
@@ -238,3 +248,23 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$", "examples": ["30s", "2m", "6h"]}),
 ]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change once read."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, data: Any) -> Any:
+        # Python counts True as 1, so `concurrency: true` would pass; as a text it is refused.
+        if not isinstance(data, dict):
+            return data
+        numbers = {name for name, field in cls.model_fields.items() if field.annotation in {int, float}}
+        return {
+            key: str(value) if isinstance(value, bool) and key in numbers else value
+            for key, value in data.items()
+        }

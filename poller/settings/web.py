@@ -12,8 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from poller.settings.certificates import CertificateFile, load_pair
 from poller.settings.passwords import PasswordHash, TokensFile, UserName, UsersFile, read_tokens, read_users
 from poller.settings.secrets import read_secret_bytes
-from poller.settings.sinks import Section
-from poller.settings.types import Listen
+from poller.settings.types import Listen, Section
 
 
 class TlsSettings(Section):
