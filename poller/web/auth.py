@@ -1,9 +1,10 @@
 """Refuses requests without a password or token, but for the health endpoints, which tell no names.
 
-bcrypt is slow on purpose, so what it said is remembered for some minutes, and a scrape does not cost a
-quarter of a second of a processor each time. It works in a thread, one password after the other, and with
-too many waiting the next stranger is sent away. What is remembered is bound to the hash: a changed password
-and a removed user count at once. Files are read again for every request.
+bcrypt is slow on purpose, so its results are remembered for some minutes, and a scrape does not cost a
+quarter of a second of a processor each time. It works in a thread, one password after the other. An address
+with too many waiting is sent away, so that one that tries passwords keeps no other out. What is remembered
+is bound to the hash: a changed password and a removed user count at once. Files are read again for every
+request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import binascii
 import hmac
 import secrets
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,7 +46,9 @@ OPEN = frozenset({"/-/healthy", "/-/ready"})
 
 _REMEMBERED_SECONDS = 300.0
 _MOST_REMEMBERED = 128
-_MOST_WAITING = 8
+_MOST_WAITING = 64
+_MOST_WAITING_FROM_ONE = 8
+"""Passwords of one address that may wait to be checked."""
 _LONGEST = 4096
 _LONGEST_PASSWORD = 72
 """bcrypt takes no more; a longer one matches no user."""
@@ -115,7 +119,8 @@ class AuthMiddleware:
         try:
             if scheme.lower() == "bearer":
                 return await self._bearer(rest.strip(), settings)
-            return await self._basic(rest.strip(), settings)
+            address = scope["client"][0] if scope.get("client") else ""
+            return await self._basic(rest.strip(), settings, address)
         except ValueError as error:
             _log.error("web.credentials_unreadable", error=str(error))
             return RefusalReason.UNREADABLE
@@ -127,7 +132,7 @@ class AuthMiddleware:
         right = [hmac.compare_digest(given, each.encode()) for each in tokens]
         return None if any(right) else RefusalReason.WRONG
 
-    async def _basic(self, encoded: str, settings: AuthSettings) -> RefusalReason | None:
+    async def _basic(self, encoded: str, settings: AuthSettings, address: str) -> RefusalReason | None:
         try:
             name, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
             user = name.decode()
@@ -137,7 +142,7 @@ class AuthMiddleware:
             return RefusalReason.MALFORMED
         users = await self._in_thread(settings.read_users)
         hashed = users.get(user) or _NOBODY.format(max(map(cost, users.values())))
-        return await self._passwords.check(user, password, hashed)
+        return await self._passwords.check(user, password, hashed, address)
 
     async def _in_thread(self, read: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
@@ -189,16 +194,16 @@ class _Passwords:
         self._right: dict[bytes, float] = {}
         self._wrong: dict[bytes, float] = {}
         self._one = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._waiting = Counter[str]()
 
-    async def check(self, user: str, password: bytes, hashed: str) -> RefusalReason | None:
-        """Hold a password against a hash; `None` if it is right."""
+    async def check(self, user: str, password: bytes, hashed: str, address: str) -> RefusalReason | None:
+        """Hold a password that came from an address against a hash; `None` if it is right."""
         what = hmac.digest(self._key, b"\0".join([user.encode(), hashed.encode(), password]), "sha256")
         if (known := self._known(what)) is not None:
             return None if known else RefusalReason.WRONG
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting[address] >= _MOST_WAITING_FROM_ONE or self._waiting.total() >= _MOST_WAITING:
             return RefusalReason.BUSY
-        self._waiting += 1
+        self._waiting[address] += 1
         try:
             async with self._one:
                 # An earlier request in the queue may have asked the same.
@@ -208,7 +213,7 @@ class _Passwords:
                     right = await loop.run_in_executor(self._threads, _is_password, password, hashed)
                     self._remember(what, right=right)
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter([address])
         return None if right else RefusalReason.WRONG
 
     def _known(self, what: bytes) -> bool | None:

@@ -349,6 +349,23 @@ def test_strangers_cannot_take_the_processor(guarded: Site, monkeypatch: pytest.
     assert refused(guarded)["busy"] == statuses.count(429)
 
 
+def test_wrong_passwords_from_one_address_keep_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first login of another address waits for its turn in a flood, and succeeds (fault 64)."""
+    monkeypatch.setattr("bcrypt.checkpw", lambda password, _: password == b"right")
+
+    async def main() -> tuple[RefusalReason | None, list[RefusalReason | None]]:
+        with ThreadPoolExecutor(1) as threads:
+            passwords = auth._Passwords(threads, time.monotonic)
+            tried = (passwords.check("a", b"%d" % number, "hash", "192.0.2.1") for number in range(50))
+            flood = asyncio.gather(*tried)
+            await asyncio.sleep(0)
+            return await passwords.check("b", b"right", "hash", "192.0.2.2"), await flood
+
+    first, flood = asyncio.run(main())
+    assert first is None
+    assert (flood.count(RefusalReason.WRONG), flood.count(RefusalReason.BUSY)) == (8, 42)
+
+
 def test_the_same_password_is_checked_once_for_many(guarded: Site, checked: list[bytes]) -> None:
     """Those who come at the same time with the same wait for one answer."""
 
