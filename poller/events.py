@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poller.model import Change, Details, Event, EventType, Job, Outcome, Records, Target
@@ -74,30 +75,30 @@ _DETAILS = {
 _RAW = {"type": ["object", "null"], "description": "The service's own fields, verbatim."}
 
 _FIELDS: Mapping[str, _Field] = {
-    "kind": _Field(_TEXT, lambda seen: seen.job.kind),
-    "account_id": _Field({**_TEXT, "pattern": "^[0-9]{12}$"}, lambda seen: seen.job.account_id),
-    "region": _Field(_TEXT, lambda seen: seen.job.region),
-    "target": _Field(_TEXT, lambda seen: seen.target.name),
+    "kind": _Field(_TEXT, attrgetter("job.kind")),
+    "account_id": _Field({**_TEXT, "pattern": "^[0-9]{12}$"}, attrgetter("job.account_id")),
+    "region": _Field(_TEXT, attrgetter("job.region")),
+    "target": _Field(_TEXT, attrgetter("target.name")),
     "targets": _Field(_TARGETS, lambda seen: list(seen.target.names)),
-    "job_arn": _Field(_TEXT, lambda seen: seen.job.arn),
-    "job_id": _Field(_TEXT, lambda seen: seen.job.id),
-    "job_name": _Field(_MAYBE_TEXT, lambda seen: seen.job.name),
-    "model_id": _Field(_MAYBE_TEXT, lambda seen: seen.job.model_id),
-    "client_request_token": _Field(_MAYBE_TEXT, lambda seen: seen.job.client_request_token),
-    "status": _Field(_STATUS, lambda seen: seen.job.status),
-    "previous_status": _Field(_MAYBE_TEXT, lambda seen: seen.change.previous_status),
-    "terminal": _Field({"type": "boolean"}, lambda seen: seen.job.terminal),
-    "outcome": _Field({"enum": [*(each.value for each in Outcome), None]}, lambda seen: seen.job.outcome),
-    "message": _Field(_MAYBE_TEXT, lambda seen: seen.job.message),
+    "job_arn": _Field(_TEXT, attrgetter("job.arn")),
+    "job_id": _Field(_TEXT, attrgetter("job.id")),
+    "job_name": _Field(_MAYBE_TEXT, attrgetter("job.name")),
+    "model_id": _Field(_MAYBE_TEXT, attrgetter("job.model_id")),
+    "client_request_token": _Field(_MAYBE_TEXT, attrgetter("job.client_request_token")),
+    "status": _Field(_STATUS, attrgetter("job.status")),
+    "previous_status": _Field(_MAYBE_TEXT, attrgetter("change.previous_status")),
+    "terminal": _Field({"type": "boolean"}, attrgetter("job.terminal")),
+    "outcome": _Field({"enum": [*(each.value for each in Outcome), None]}, attrgetter("job.outcome")),
+    "message": _Field(_MAYBE_TEXT, attrgetter("job.message")),
     "submitted_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.submitted_at)),
     "modified_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.modified_at)),
     "ended_at": _Field(_MAYBE_TIME, lambda seen: iso(seen.job.ended_at)),
     "observed_at": _Field(_TIME, lambda seen: iso(seen.observed_at)),
-    "input_uri": _Field(_MAYBE_TEXT, lambda seen: seen.job.input_uri),
-    "output_uri": _Field(_MAYBE_TEXT, lambda seen: seen.job.output_uri),
+    "input_uri": _Field(_MAYBE_TEXT, attrgetter("job.input_uri")),
+    "output_uri": _Field(_MAYBE_TEXT, attrgetter("job.output_uri")),
     "records": _Field(_RECORDS, lambda seen: _records(seen.job.records)),
-    "details": _Field(_DETAILS, lambda seen: seen.job.details),
-    "job": _Field(_RAW, lambda seen: seen.job.raw),
+    "details": _Field(_DETAILS, attrgetter("job.details")),
+    "job": _Field(_RAW, attrgetter("job.raw")),
 }
 """The members of `data`, in their order: events, the sample and the schema come from here."""
 
