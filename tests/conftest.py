@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from poller.simulator import Simulator
 from poller.store import Database
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from poller.simulator import SimulatorServer
 
 models.keep()
+# A busy machine is not a failure.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 
 def _loop_time(_loop: object, real: Callable[[], float] = time.monotonic) -> float:
@@ -47,6 +51,15 @@ def clock() -> Clock:
 def service() -> Iterator[Service]:
     """The AWS that all tests of this worker share."""
     yield from serving()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> None:
+    """Put an empty simulator behind the service, whatever the test before has put there."""
+    found = request.getfixturevalue("service") if "service" in request.fixturenames else None
+    # Some folders have a service of their own.
+    if isinstance(found, Service):
+        found.simulate(Simulator(seed=3))
 
 
 @pytest.fixture

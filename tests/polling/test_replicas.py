@@ -137,6 +137,7 @@ def test_a_start_does_not_poll_what_was_just_polled(replicas: Callable[..., list
     for target in TARGETS:
         first.poll(target)
     (second,) = replicas(1)
+    second.poll_hourly()
     run([second], INTERVAL * 0.5)
     assert second.begun == {}
     assert second.refused == 0
