@@ -181,8 +181,12 @@ class JobRecorder:
         self.poller.progressed(self.claim.target)
         self._snapshot.renew(self.claim)
 
-    def get(self, arn: str) -> tuple[Job, datetime | None]:
+    def get(self, arn: str, listed: Mapping[str, Any] | None = None) -> tuple[Job, datetime | None]:
         """Get one job; with the service's own time of the answer.
+
+        Args:
+            arn: The job.
+            listed: Its item of the list, for members that the Get lacks.
 
         Raises:
             AwsError: It could not be had.
@@ -190,7 +194,8 @@ class JobRecorder:
         """
         self.keep_lease()
         answer = self.api.get(arn)
-        return self.kind.observe(answer.item, self._limit(answer.served_at)), answer.served_at
+        item = {**listed, **answer.item} if listed else answer.item
+        return self.kind.observe(item, self._limit(answer.served_at)), answer.served_at
 
     def quarantine(self, error: ItemError) -> None:
         """Count an item that cannot be used, and log it once."""
@@ -277,9 +282,7 @@ class JobRecorder:
         """The ended job with what only a Get shows; unchanged if the Get fails or shows an older state."""
         for attempt in range(1, _DETAIL_ATTEMPTS + 1):
             try:
-                self.keep_lease()
-                answer = self.api.get(job.arn)
-                detailed = self.kind.observe({**job.raw, **answer.item}, self._limit(answer.served_at))
+                detailed, _ = self.get(job.arn, job.raw)
             except (AwsError, ItemError) as error:
                 throttled = isinstance(error, AwsError) and error.reason is AwsReason.THROTTLED
                 if throttled and attempt < _DETAIL_ATTEMPTS and self.gets_left > self._reserved:
