@@ -20,7 +20,8 @@ _DETACH = 2
 _FILLER = "filler"
 _LEAST_LIMIT = 16 * 1024
 _SMALL = 256 * 1024 * 1024
-SIZE = 2 * 1024 * 1024
+SIZE = 16 * 1024 * 1024
+"""Of a disk; SQLite's log alone takes 4 MiB until it begins anew, and must not fill the disk by itself."""
 
 
 def private_disks(*folders: Path, size: int = SIZE) -> bool:
