@@ -64,7 +64,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 def _owe(poller: Poller, count: int) -> list[Event]:
     """Record that many events, each of another job, and each owed to the sink `hook`."""
     snapshot = poller.components.snapshot
-    claim = snapshot.claim(poller.target)
+    claim = snapshot.leases.claim(poller.target)
     assert claim is not None  # noqa: S101 - nobody else is there
     account = Account(count, count)
     made = []

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SINKS = 8
 _PROBES = 400
 _PAUSE_SECONDS = 0.02
+_START_SECONDS = 60
 _SETTLE_SECONDS = 5
 _HALF, _NEARLY_ALL = 0.5, 0.99
 
@@ -73,6 +74,7 @@ def _probe(bench: Bench, receiver: str) -> list[float]:
         serving(PageServer(Account(OPEN_JOBS, OPEN_JOBS))) as url,
         _daemon(bench, url, {"SINKS": json.dumps(sinks), "POLL__FIRST_SCAN": "emit"}) as port,
     ):
+        _await_listening(port)
         time.sleep(_SETTLE_SECONDS)
         return [_ask(port) for _ in range(_PROBES)]
 
@@ -95,6 +97,17 @@ def _free_socket() -> socket.socket:
     found = socket.socket()
     found.bind(("127.0.0.1", 0))
     return found
+
+
+def _await_listening(port: int) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with closing(socket.socket()) as connection:
+            if connection.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing listens on port {port} after {_START_SECONDS} s")
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _ask(port: int) -> float:

@@ -55,7 +55,7 @@ class StoreGauges:
         """
         removed = self._snapshot.rows.identities() - {target.identity for target in targets}
         jobs: Counter[_Labels] = Counter()
-        for (account, region, kind, status), count in self._snapshot.status_counts().items():
+        for (account, region, kind, status), count in self._snapshot.counts.by_status().items():
             if (account, region, kind) in removed:
                 continue
             # An undeclared status comes from outside, and labels have to stay bounded.
@@ -64,7 +64,7 @@ class StoreGauges:
         self._show(self._metrics.jobs, jobs)
         oldest: dict[_Labels, float] = {}
         records: dict[_Labels, float] = {}
-        for row in self._snapshot.open_totals():
+        for row in self._snapshot.counts.open_totals():
             place = (row.account_id, row.region, row.kind)
             if place in removed:
                 continue

@@ -194,7 +194,7 @@ class Components:
             self.accounts = self.discover_accounts()
             self._watch()
         self.find_accounts()
-        self.snapshot.register(self.targets)
+        self.snapshot.rows.register(self.targets)
         if self._first:
             self._prepare_metrics()
         self._warn_of_shared()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poller.store import Snapshot
+from poller.store import Leases, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from poller.store import Claim, Database, Observation
 
 
-class DryRun(Snapshot):
-    """Shows what a poll would record, takes no lease, and writes nothing.
-
-    Args:
-        database: Is only read.
-        show: Called with every observation that would be recorded.
-    """
-
-    def __init__(self, database: Database, show: Callable[[Observation], None]) -> None:
-        super().__init__(database, owner="dry run", lease=60.0)
-        self._show = show
+class NoLeases(Leases):
+    """Takes no lease, and reads what a claim would remember."""
 
     def claim(self, target: Target, *, after: float = 0.0) -> Claim | None:  # noqa: ARG002
         """Read what a claim would return."""
@@ -35,6 +26,23 @@ class DryRun(Snapshot):
 
     def release(self, claim: Claim) -> None:
         """Do nothing: there is no lease."""
+
+    def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
+        """Do nothing."""
+
+
+class DryRun(Snapshot):
+    """Shows what a poll would record, and writes nothing.
+
+    Args:
+        database: Is only read.
+        show: Called with every observation that would be recorded.
+    """
+
+    def __init__(self, database: Database, show: Callable[[Observation], None]) -> None:
+        super().__init__(database, owner="dry run", lease=60.0)
+        self.leases = NoLeases(database, self.rows, owner="dry run", lease=60.0)
+        self._show = show
 
     def record(
         self,
@@ -52,7 +60,4 @@ class DryRun(Snapshot):
         return {}
 
     def note_gets(self, claim: Claim, failed: Mapping[str, int], recovered: Collection[str]) -> None:
-        """Do nothing."""
-
-    def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
         """Do nothing."""

@@ -179,7 +179,7 @@ class JobRecorder:
     def keep_lease(self) -> None:
         """Say that the poll makes progress, and renew its lease if it is time."""
         self.poller.progressed(self.claim.target)
-        self._snapshot.renew(self.claim)
+        self._snapshot.leases.renew(self.claim)
 
     def get(self, arn: str, listed: Mapping[str, Any] | None = None) -> tuple[Job, datetime | None]:
         """Get one job; with the service's own time of the answer.

@@ -79,7 +79,7 @@ class Poller:
         self._gets = gets
         self._on_progress = on_progress
         self._on_failure = on_failure
-        self._keeper = LeaseKeeper(snapshot.renew, lease=snapshot.lease)
+        self._keeper = LeaseKeeper(snapshot.leases.renew, lease=snapshot.leases.lease)
         self._deferred: dict[str, list[str]] = {}
         self._warned: set[tuple[str, str, str]] = set()
 
@@ -94,7 +94,7 @@ class Poller:
             StoreError: The database failed; what was recorded before stays recorded.
             StoppedError: The process is shutting down.
         """
-        claim = self.snapshot.claim(target, after=after)
+        claim = self.snapshot.leases.claim(target, after=after)
         if claim is None:
             return PollReport(target, claimed=False)
         report = PollReport(target, known=claim.baselined, begun=time.monotonic())
@@ -105,9 +105,9 @@ class Poller:
             report.failure = error
             report.throttled = report.throttled or error.reason is AwsReason.THROTTLED
             self._on_failure(target, error)
-            self.snapshot.release(claim)
+            self.snapshot.leases.release(claim)
         except BaseException:
-            self.snapshot.release(claim)
+            self.snapshot.leases.release(claim)
             raise
         if report.changes:
             report.open_jobs = len(self.snapshot.open_jobs(target))
@@ -136,7 +136,7 @@ class Poller:
         try:
             for page in prefetch(api.pages(plan.since)):
                 if self._shows_unknown_account(page, report):
-                    self.snapshot.release(claim)
+                    self.snapshot.leases.release(claim)
                     return
                 recorder.record_page(page)
             if not claim.baselined and not report.jobs:
@@ -195,7 +195,7 @@ class Poller:
         # A deferred ending is found again only if the window does not move past it.
         whole = not recorder.deferred
         high_water = recorder.high_water if whole else None
-        self.snapshot.finish(claim, high_water=high_water, full=report.full and whole)
+        self.snapshot.leases.finish(claim, high_water=high_water, full=report.full and whole)
 
     def progressed(self, target: Target) -> None:
         """Take note that the poll of a target has got further."""

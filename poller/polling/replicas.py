@@ -55,7 +55,7 @@ class ReplicaWatcher:
         if not self._shared:
             within = 0.0
         try:
-            found = await asyncio.to_thread(self._snapshot.sightings, within)
+            found = await asyncio.to_thread(self._snapshot.leases.sightings, within)
         except StoreError as error:
             _log.error("following.failed", error=str(error))
             return

@@ -1,13 +1,15 @@
 """The durable snapshot, the events and the deliveries owed: one database, SQLite by default."""
 
 from poller.store.database import Database
+from poller.store.leases import Claim, Leases, TargetActivity
 from poller.store.outbox import Outbox, Settlement
-from poller.store.snapshot import Claim, Observation, Snapshot, TargetActivity
+from poller.store.snapshot import Observation, Snapshot
 from poller.store.target_rows import OrganizationMemory
 
 __all__ = [
     "Claim",
     "Database",
+    "Leases",
     "Observation",
     "OrganizationMemory",
     "Outbox",

@@ -13,20 +13,12 @@ from poller.model import JobState
 from poller.store.tables import from_micros, jobs, to_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     from poller.model import Change
 
 PLACE = ("account_id", "region", "kind")
-COUNTED_BY = (*PLACE, "status")
-LONGEST_COUNTED = 200
-"""Characters of a status by which jobs are counted; more do not fit into a key of PostgreSQL's index."""
-_KEYS = (*(jobs.c[name] for name in PLACE), sa.func.substr(jobs.c.status, 1, LONGEST_COUNTED))
-COUNTED = (
-    sa.select(*_KEYS, sa.func.count())
-    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
-    .group_by(*_KEYS)
-)
+OPEN = sa.and_(~jobs.c.terminal, ~jobs.c.gone)
 RECALL = sa.select(
     jobs.c.arn,
     jobs.c.kind,
@@ -50,11 +42,6 @@ def chunks(values: Collection[ItemT]) -> Iterator[list[ItemT]]:
     every = list(values)
     for start in range(0, len(every), _MOST_KEYS):
         yield every[start : start + _MOST_KEYS]
-
-
-def counted_by(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a row is counted by: the values of `COUNTED_BY`."""
-    return (*(row[key] for key in PLACE), row["status"][:LONGEST_COUNTED])
 
 
 def rank_of(row: Any) -> int | None:

@@ -117,7 +117,7 @@ def test_what_removed_sinks_are_owed_slows_nothing(components: Callable[..., Com
     built = quiet(components, SINKS=json.dumps({"kept": {"type": "log"}}))
     built.open_store()
     (target, _) = built.targets
-    claim = built.snapshot.claim(target)
+    claim = built.snapshot.leases.claim(target)
     assert claim is not None
     built.snapshot.record(claim, [announced(job(number), "gone", "kept") for number in range(3)])
     gauges = StoreGauges(built.metrics, built.snapshot, built.outbox)
@@ -147,7 +147,7 @@ def test_the_gauges_of_jobs_are_refreshed_though_another_replica_has_changed_the
 
     def during() -> None:
         other = Target("default", "us-east-1", "model_invocation_job", "123456789012")
-        claim = eventually(lambda: built.snapshot.claim(other))
+        claim = eventually(lambda: built.snapshot.leases.claim(other))
         built.snapshot.record(claim, [announced(job(1), "log")])
         eventually(lambda: shown() == 1)
 

@@ -28,7 +28,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
     database.prepare()
     database.migrate()
     store = Store(database)
-    store.snapshot.register([TARGET])
+    store.snapshot.rows.register([TARGET])
     for number in range(3):
         store.record(announced(job(number), "ops"))
     delivered, dead, _ = store.outbox.claim("ops", limit=3, lease=30)

@@ -84,11 +84,11 @@ def test_a_target_claimed_while_the_clock_was_ahead_is_free_when_its_lease_is_ov
 ) -> None:
     """A target whose poller was killed is polled again after one lease, not after the hour as well."""
     first, second = (Snapshot(database, owner=owner, lease=LEASE) for owner in ("first", "second"))
-    first.register([TARGET])
+    first.rows.register([TARGET])
     clock.now = NOW + timedelta(seconds=HOUR)
-    assert first.claim(TARGET) is not None
+    assert first.leases.claim(TARGET) is not None
     clock.now = NOW + timedelta(seconds=2 * LEASE)
-    assert second.claim(TARGET) is not None
+    assert second.leases.claim(TARGET) is not None
 
 
 def test_a_retry_that_was_put_off_while_the_clock_was_ahead_is_tried_when_it_is_right(

@@ -50,7 +50,7 @@ def runs(databases: Databases) -> Iterator[tuple[Witness, Run, Run]]:
     one, two = Run(url, "one"), Run(url, "two")
     with closing(one.database), closing(two.database):
         one.database.migrate()
-        one.snapshot.register([TARGET])
+        one.snapshot.rows.register([TARGET])
         witness = Witness(lambda sql: databases.execute(sql, name))
         witness.install()
         yield witness, one, two
@@ -66,10 +66,10 @@ def test_what_the_program_does_is_claimed_and_given_back(runs: tuple[Witness, Ru
     """A poll and a delivery of one replica, then of another: nothing is stale."""
     witness, *both = runs
     for run, status in zip(both, ("InProgress", "Completed"), strict=True):
-        claim = run.snapshot.claim(TARGET)
+        claim = run.snapshot.leases.claim(TARGET)
         assert claim is not None
         run.snapshot.record(claim, [announced(job(1, status), "hook")])
-        run.snapshot.finish(claim, high_water=None, full=True)
+        run.snapshot.leases.finish(claim, high_water=None, full=True)
         (held,) = run.outbox.claim("hook", limit=9, lease=60)
         assert run.outbox.settle([Settlement(held, delivered=True)]) == 1
         who = run.database.engine.url.query["application_name"]
@@ -82,7 +82,7 @@ def test_what_the_program_does_is_claimed_and_given_back(runs: tuple[Witness, Ru
 def test_a_write_behind_the_back_of_the_holder_is_stale(runs: tuple[Witness, Run, Run]) -> None:
     """Of a lease, a job, an event or a delivery; a claim before the lease has ended is a robbery."""
     witness, one, two = runs
-    claim = one.snapshot.claim(TARGET)
+    claim = one.snapshot.leases.claim(TARGET)
     assert claim is not None
     one.snapshot.record(claim, [announced(job(1, "InProgress"), "hook")])
     assert one.outbox.claim("hook", limit=9, lease=60)

@@ -26,7 +26,7 @@ def source(tmp_path: Path) -> str:
         database.prepare()
         database.migrate()
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         store.record(announced(job(1, "Failed"), "ops"))
     return url
 

@@ -83,7 +83,7 @@ class Bench:
         self.url = url
         self.database = self.open()
         self.snapshot = Snapshot(self.database, owner="bench", lease=LEASE)
-        self.snapshot.register([BATCH, ASYNC])
+        self.snapshot.rows.register([BATCH, ASYNC])
         self._last = 0
 
     def open(self) -> Database:

@@ -50,7 +50,7 @@ def test_a_dry_run_shows_what_a_poll_would_record(baselined: Bench) -> None:
 
 def test_a_dry_run_needs_no_lease(baselined: Bench) -> None:
     """A dry run looks at a target while the daemon polls it, and takes nothing from it."""
-    assert baselined.snapshot.claim(BATCH) is not None
+    assert baselined.snapshot.leases.claim(BATCH) is not None
     baselined.simulator.submit_batch(script=OPEN)
     shown: list[Observation] = []
     assert baselined.poll(snapshot=DryRun(baselined.database, shown.append)).report.claimed

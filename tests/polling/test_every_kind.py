@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def test_a_job_is_followed_from_its_submission_to_its_end(kind: Kind, bench: Bench) -> None:
     """New, then each end with its outcome, with the details that only Get shows."""
     target = Target("any", "us-east-1", kind.name, account_id="123456789012")
-    bench.snapshot.register([target])
+    bench.snapshot.rows.register([target])
     assert bench.poll(target).report.failure is None
     opened = kind.open_statuses[0]
     for status, outcome in kind.outcomes.items():

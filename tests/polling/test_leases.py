@@ -35,7 +35,7 @@ def other(bench: Bench) -> Snapshot:
 
 def test_a_target_that_another_holds_is_left_alone(baselined: Bench) -> None:
     """While another replica polls a target, this one makes no call and reports that it did not."""
-    held = other(baselined).claim(BATCH)
+    held = other(baselined).leases.claim(BATCH)
     assert held is not None
     submit(baselined, 1)
     poll = baselined.poll()
@@ -52,7 +52,7 @@ def test_a_poll_that_was_asleep_past_its_lease_writes_nothing(baselined: Bench) 
 
     def sleep(_: object) -> None:
         baselined.clock.tick(LEASE + 1)
-        assert thief.claim(BATCH) is not None
+        assert thief.leases.claim(BATCH) is not None
 
     with pytest.raises(LeaseLostError):
         baselined.poll(on_progress=sleep)
@@ -67,13 +67,13 @@ def test_a_long_poll_keeps_its_lease(baselined: Bench, monkeypatch: pytest.Monke
     submit(baselined, 6)
     baselined.poll()
     slow_time = SimpleNamespace(monotonic=baselined.clock.seconds)
-    monkeypatch.setattr("poller.store.snapshot.time", slow_time)
+    monkeypatch.setattr("poller.store.leases.time", slow_time)
     thief = other(baselined)
     stolen: list[object] = []
 
     def slow(_: object) -> None:
         baselined.clock.tick(LEASE * 0.6)
-        stolen.append(thief.claim(BATCH))
+        stolen.append(thief.leases.claim(BATCH))
 
     with baselined.simulator.faults.active(faults.ShortPages(size=1)):
         poll = baselined.poll(on_progress=slow)

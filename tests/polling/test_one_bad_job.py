@@ -293,10 +293,10 @@ def test_a_status_of_nine_thousand_characters_passes_verbatim(baselined: Bench) 
     with baselined.simulator.faults.active(odd):
         (event,) = baselined.poll().events
         assert event["data"]["status"] == long
-        assert baselined.snapshot.status_counts()["123456789012", "us-east-1", BATCH.kind, long[:200]] == 1
+        assert baselined.snapshot.counts.by_status()["123456789012", "us-east-1", BATCH.kind, long[:200]] == 1
     baselined.clock.tick(60)
     assert baselined.poll().told == [(long, "InProgress")]
-    assert not any(status.startswith("é") for *_, status in baselined.snapshot.status_counts())
+    assert not any(status.startswith("é") for *_, status in baselined.snapshot.counts.by_status())
 
 
 def test_counts_whose_sum_no_integer_holds_freeze_no_gauge(baselined: Bench) -> None:
@@ -304,7 +304,7 @@ def test_counts_whose_sum_no_integer_holds_freeze_no_gauge(baselined: Bench) -> 
     for _ in range(2):
         baselined.simulator.submit_batch(script=OPEN, fields={"totalRecordCount": 2**63 - 1})
     assert len(baselined.poll().events) == 2
-    (row,) = baselined.snapshot.open_totals()
+    (row,) = baselined.snapshot.counts.open_totals()
     assert row.total == pytest.approx(2.0**64)
 
 
@@ -313,12 +313,12 @@ def test_more_jobs_on_a_page_than_a_statement_takes_parameters(baselined: Bench)
     arns = [f"arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/{n:012}" for n in range(70_000)]
     assert baselined.snapshot.load_states(arns) == ({}, {})
     assert baselined.snapshot.known(arns) == {}
-    claim = baselined.snapshot.claim(BATCH)
+    claim = baselined.snapshot.leases.claim(BATCH)
     assert claim is not None
     assert baselined.snapshot.mark_missed(claim, arns) == {}
     baselined.snapshot.record(claim, [], seen=arns)
     baselined.snapshot.note_gets(claim, dict.fromkeys(arns, 1), arns)
-    baselined.snapshot.release(claim)
+    baselined.snapshot.leases.release(claim)
 
 
 def test_large_items_are_recorded_a_few_at_a_time(baselined: Bench) -> None:

@@ -41,7 +41,7 @@ class Replica:
     def __init__(self, name: str, url: str, *, shared: bool = True) -> None:
         self.database = Database(url)
         self.snapshot = Snapshot(self.database, owner=name, lease=LEASE)
-        self.snapshot.register(TARGETS)
+        self.snapshot.rows.register(TARGETS)
         self.begun: dict[str, list[float]] = defaultdict(list)
         self.refused = 0
         self.metrics = Metrics()
@@ -67,7 +67,7 @@ class Replica:
 
     def poll(self, target: Target, *, after: float = 0.0) -> PollReport:
         """Claim a target, and give it back, or leave it lying."""
-        claim = self.snapshot.claim(target, after=after)
+        claim = self.snapshot.leases.claim(target, after=after)
         if claim is None:
             self.refused += 1
             return PollReport(target, claimed=False)
@@ -75,7 +75,7 @@ class Replica:
             claimed_at = sa.select(targets.c.claimed_at).where(targets.c.id == claim.key)
             self.begun[target.id].append(connection.execute(claimed_at).scalar_one())
         if target.id not in self.cut_off:
-            self.snapshot.release(claim)
+            self.snapshot.leases.release(claim)
         return PollReport(target, open_jobs=1)
 
 
@@ -167,7 +167,7 @@ def test_a_store_that_fails_is_followed_again_later(
     """What was missed meanwhile is seen at the next look that works."""
     monkeypatch.setattr("poller.polling.replicas._SHARED_SECONDS", 0.1)
     first, second = replicas(2)
-    real, looks = second.snapshot.sightings, []
+    real, looks = second.snapshot.leases.sightings, []
 
     def fail_thrice(within: float | None) -> object:
         looks.append(within)
@@ -175,7 +175,7 @@ def test_a_store_that_fails_is_followed_again_later(
             raise StoreError("the server is gone")
         return real(within)
 
-    monkeypatch.setattr(second.snapshot, "sightings", fail_thrice)
+    monkeypatch.setattr(second.snapshot.leases, "sightings", fail_thrice)
     second.poll_hourly()
     for target in TARGETS:
         first.poll(target)

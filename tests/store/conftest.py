@@ -37,7 +37,7 @@ class Store:
 
     def claim(self) -> Claim:
         """Take the lease on the target, which is free."""
-        claim = self.snapshot.claim(TARGET)
+        claim = self.snapshot.leases.claim(TARGET)
         assert claim is not None
         return claim
 
@@ -45,7 +45,7 @@ class Store:
         """Write observations in a poll of their own."""
         claim = self.claim()
         self.snapshot.record(claim, observations)
-        self.snapshot.release(claim)
+        self.snapshot.leases.release(claim)
 
     @contextmanager
     def explained(self) -> Iterator[list[str]]:
@@ -103,5 +103,5 @@ def database(url: str, clock: Clock) -> Iterator[Database]:
 def store(database: Database) -> Store:
     """A store that knows two targets."""
     store = Store(database)
-    store.snapshot.register([TARGET, OTHER])
+    store.snapshot.rows.register([TARGET, OTHER])
     return store

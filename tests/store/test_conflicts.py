@@ -218,7 +218,7 @@ def _miss(store: Store) -> Callable[[], object]:
 
 def _finish(store: Store) -> Callable[[], object]:
     held = store.claim()
-    return lambda: store.snapshot.finish(held, high_water=None, full=True)
+    return lambda: store.snapshot.leases.finish(held, high_water=None, full=True)
 
 
 def _take(store: Store) -> Callable[[], object]:
@@ -232,8 +232,8 @@ def _replay(store: Store) -> Callable[[], object]:
 
 
 WORK: dict[str, Work] = {
-    "register": lambda store: lambda: store.snapshot.register([TARGET, OTHER]),
-    "claim a target": lambda store: lambda: store.snapshot.claim(TARGET),
+    "register": lambda store: lambda: store.snapshot.rows.register([TARGET, OTHER]),
+    "claim a target": lambda store: lambda: store.snapshot.leases.claim(TARGET),
     "record": _record,
     "miss": _miss,
     "finish": _finish,
@@ -254,7 +254,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(
     def left(database: Database, work: Work, lose: int) -> list[list[sa.Row[Any]]]:
         assert emptied.url() == url
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         again = work(store)
         relay.lose = lose
         again()

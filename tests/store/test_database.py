@@ -58,7 +58,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         database.prepare()
         database.migrate()
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         store.record(*(announced(job(number, jobName="x" * 500), "ops") for number in range(50)))
     return path.read_bytes()
 
@@ -269,7 +269,7 @@ def test_damage_that_shows_later_is_named_as_such(sound: bytes, tmp_path: Path) 
         file.write(b"\xa5" * (len(sound) - 4096))
     for database in opened(path):
         with pytest.raises(CorruptStoreError, match="restore it from a backup"):
-            Store(database).snapshot.status_counts()
+            Store(database).snapshot.counts.by_status()
 
 
 def test_a_sound_file_is_accepted(sound: bytes, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_sound_file_is_accepted(sound: bytes, tmp_path: Path) -> None:
     for database in opened(path):
         database.prepare()
         assert database.migrate() == (SCHEMA, SCHEMA)
-        assert sum(Store(database).snapshot.status_counts().values()) == 50
+        assert sum(Store(database).snapshot.counts.by_status().values()) == 50
 
 
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.parent.joinpath("d").touch()])

@@ -105,7 +105,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Begin with an empty store."""
         self.open()
         self.database.prepare()
-        self.snapshot.register([TARGET])
+        self.snapshot.rows.register([TARGET])
 
     @rule(
         numbers=st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True),
@@ -113,10 +113,10 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def record(self, numbers: list[int], sinks: list[str]) -> None:
         """A poll sees jobs enter a status once more."""
-        claim = self.snapshot.claim(TARGET)
+        claim = self.snapshot.leases.claim(TARGET)
         if claim is None:
             self.clock.tick(LEASE + 1)
-            claim = self.snapshot.claim(TARGET)
+            claim = self.snapshot.leases.claim(TARGET)
         assert claim is not None
         seen = []
         for number in numbers:
@@ -131,13 +131,13 @@ class StoreMachine(RuleBasedStateMachine):
                 self.model.owed.append(Owed(observation.event.id, sink, number, self.clock.seconds()))
         self.snapshot.record(claim, seen)
         self.snapshot.record(claim, seen)
-        self.snapshot.release(claim)
+        self.snapshot.leases.release(claim)
         self.lost.append(claim)
 
     @rule()
     def die_in_a_poll(self) -> None:
         """A poll takes the target and is never heard of again."""
-        claim = self.snapshot.claim(TARGET)
+        claim = self.snapshot.leases.claim(TARGET)
         if claim is not None:
             self.lost.append(claim)
 
@@ -147,12 +147,12 @@ class StoreMachine(RuleBasedStateMachine):
         """A poll that comes back after somebody else has taken the target writes nothing."""
         stale = data.draw(st.sampled_from(self.lost))
         self.clock.tick(LEASE + 1)
-        current = self.snapshot.claim(TARGET)
+        current = self.snapshot.leases.claim(TARGET)
         assert current is not None
         assert current.epoch > stale.epoch
         with pytest.raises(LeaseLostError):
             self.snapshot.record(stale, [announced(job(9), *SINKS, occurrence=99)])
-        self.snapshot.release(current)
+        self.snapshot.leases.release(current)
 
     @rule(sink=st.sampled_from(SINKS), limit=st.integers(1, 4))
     def claim(self, sink: str, limit: int) -> None:
@@ -279,7 +279,7 @@ class StoreMachine(RuleBasedStateMachine):
                 "SELECT account_id, region, kind, status, count(*) FROM jobs WHERE NOT gone"
                 " GROUP BY account_id, region, kind, status"
             ).all()
-        assert self.snapshot.status_counts() == {tuple(row[:4]): row[4] for row in counted}
+        assert self.snapshot.counts.by_status() == {tuple(row[:4]): row[4] for row in counted}
 
     @invariant()
     def the_next_due_time_is_the_model_s(self) -> None:

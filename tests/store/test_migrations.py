@@ -138,7 +138,10 @@ def test_a_store_of_the_first_version_is_carried_over(url: str, clock: Clock) ->
             )
     assert database.migrate() == ("0001", SCHEMA)
     store = Store(database)
-    assert store.snapshot.status_counts() == {("1", "r", "k", "Completed"): 2, ("1", "r", "k", "Failed"): 1}
+    assert store.snapshot.counts.by_status() == {
+        ("1", "r", "k", "Completed"): 2,
+        ("1", "r", "k", "Failed"): 1,
+    }
     arrived = []
     for sink in ("ops", "ops", "log"):
         claimed = store.outbox.claim(sink, limit=9, lease=1)

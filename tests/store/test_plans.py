@@ -74,7 +74,7 @@ def test_no_table_is_read_whole(full: Store) -> None:
         "record": lambda: full.record(*(announced(job(number), "ops") for number in range(20))),
         "open jobs": lambda: full.snapshot.open_jobs(TARGET),
         "page edges": lambda: next(full.snapshot.page_edges(TARGET)),
-        "counts": full.snapshot.status_counts,
+        "counts": full.snapshot.counts.by_status,
         "replay": lambda: list(Replay(full.database, Selection(), [5, 10]).run()),
     }
     for name, call in calls.items():

@@ -89,7 +89,7 @@ def test_one_connection_is_enough(databases: Databases) -> None:
         database.prepare()
         database.migrate()
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         store.record(*(announced(job(number), "ops") for number in range(3)))
         assert store.outbox.settle([Settlement(each, delivered=False) for each in claim(store)]) == 3
         assert len(list(Replay(database, Selection(), chunk=1).run())) == 3
@@ -178,7 +178,7 @@ def test_a_restart_of_the_server_loses_nothing(own: Server, clock: Clock) -> Non
     with closing(Database(own.fresh(), now=clock.sql)) as database:
         database.migrate()
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         store.record(announced(job(1), "ops"))
         (held,) = claim(store)
         calls = (database.probe, database.revision, lambda: store.outbox.claim("ops", limit=1, lease=1))
@@ -202,7 +202,7 @@ def test_older_releases_of_postgresql_do_as_well(version: int) -> None:
         database.prepare()
         database.migrate()
         store = Store(database)
-        store.snapshot.register([TARGET])
+        store.snapshot.rows.register([TARGET])
         store.record(announced(job(1), "ops"))
         assert store.outbox.settle([Settlement(each, delivered=False) for each in claim(store)]) == 1
         assert [counts.total() for counts in Replay(database, Selection()).run()] == [1]

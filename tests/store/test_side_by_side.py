@@ -91,13 +91,13 @@ def _give_up(store: Store) -> None:
 def twin(store: Store) -> Store:
     """Another replica, with a target that shows the same jobs."""
     other = Store(store.database, "other")
-    other.snapshot.register([TWIN])
+    other.snapshot.rows.register([TWIN])
     return other
 
 
 def record(store: Store, status: str, *, target: Target = TARGET, number: int = 1) -> Callable[[], None]:
     """Something that records that a job has entered a status."""
-    found = store.snapshot.claim(target)
+    found = store.snapshot.leases.claim(target)
     assert found is not None
     return lambda: store.snapshot.record(found, [announced(job(number, status), "ops")])
 
@@ -197,7 +197,7 @@ def test_two_replicas_that_claim_a_target_at_once(store: Store) -> None:
 
     def ask(one: Store) -> Claim | None:
         together.wait(10)
-        return one.snapshot.claim(TARGET)
+        return one.snapshot.leases.claim(TARGET)
 
     with ThreadPoolExecutor(2) as threads:
         for _ in range(20):
@@ -205,7 +205,7 @@ def test_two_replicas_that_claim_a_target_at_once(store: Store) -> None:
             assert sorted(each is None for each in found) == [False, True]
             for one, held in zip(replicas, found, strict=True):
                 if held is not None:
-                    one.snapshot.release(held)
+                    one.snapshot.leases.release(held)
 
 
 def test_a_target_that_somebody_writes_to_is_not_claimed(store: Store, clock: Clock) -> None:
@@ -217,7 +217,7 @@ def test_a_target_that_somebody_writes_to_is_not_claimed(store: Store, clock: Cl
     with held_back(store.database) as run:
         run(
             lambda: store.snapshot.record(held, [announced(job(1))]),
-            lambda: found.append(other.snapshot.claim(TARGET)),
+            lambda: found.append(other.snapshot.leases.claim(TARGET)),
         )
     assert found == [None]
 
@@ -275,11 +275,11 @@ def poll(store: Store, target: Target, seed: int) -> None:
     """See four jobs go through all statuses, and one of one's own."""
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     for status in STATUSES:
-        claimed = store.snapshot.claim(target)
+        claimed = store.snapshot.leases.claim(target)
         assert claimed is not None
         seen = [announced(job(number, status), "ops", "audit") for number in chance.sample(range(4), 4)]
         store.snapshot.record(claimed, [*seen, silent(job(100 + seed, status))])
-        store.snapshot.release(claimed)
+        store.snapshot.leases.release(claimed)
 
 
 def deliver(database: Database, sink: str, arrived: list[str], polled: threading.Event) -> None:
@@ -295,7 +295,7 @@ def deliver(database: Database, sink: str, arrived: list[str], polled: threading
 
 def test_many_at_once_leave_nothing_wrong(store: Store, database: Database) -> None:
     """Polls of overlapping targets and several workers, all at once: every event arrives, in order, once."""
-    store.snapshot.register([TWIN])
+    store.snapshot.rows.register([TWIN])
     arrived: dict[str, list[str]] = {"ops": [], "audit": []}
     polled = threading.Event()
     with ThreadPoolExecutor(6) as threads:

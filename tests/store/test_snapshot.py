@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 def test_a_target_is_claimed_by_one_at_a_time(database: Database, store: Store, clock: Clock) -> None:
     """Nobody else gets it until the lease has run out; each claim has a higher epoch."""
-    first = store.snapshot.claim(TARGET)
+    first = store.snapshot.leases.claim(TARGET)
     other = Store(database, "other")
     assert first is not None
-    assert other.snapshot.claim(TARGET) is None
-    assert store.snapshot.claim(TARGET) is None
+    assert other.snapshot.leases.claim(TARGET) is None
+    assert store.snapshot.leases.claim(TARGET) is None
     clock.tick(15.1)
-    second = other.snapshot.claim(TARGET)
+    second = other.snapshot.leases.claim(TARGET)
     assert second is not None
     assert second.epoch == first.epoch + 1
 
 
 def test_targets_do_not_wait_for_each_other(store: Store) -> None:
     """A claim on one leaves the others free."""
-    assert store.snapshot.claim(TARGET) is not None
-    assert store.snapshot.claim(OTHER) is not None
+    assert store.snapshot.leases.claim(TARGET) is not None
+    assert store.snapshot.leases.claim(OTHER) is not None
 
 
 def test_a_target_that_was_polled_a_moment_ago_is_left_alone(
@@ -50,55 +50,55 @@ def test_a_target_that_was_polled_a_moment_ago_is_left_alone(
 ) -> None:
     """Whoever asks for a target that has rested gets it when it has, or when its last poll was cut off."""
     other = Store(database, "other")
-    store.snapshot.release(store.claim())
+    store.snapshot.leases.release(store.claim())
     clock.tick(20)
-    assert other.snapshot.claim(TARGET, after=27) is None
+    assert other.snapshot.leases.claim(TARGET, after=27) is None
     clock.tick(7)
-    claim = other.snapshot.claim(TARGET, after=27)
+    claim = other.snapshot.leases.claim(TARGET, after=27)
     assert claim is not None
     clock.tick(15)
-    assert store.snapshot.claim(TARGET, after=27) is not None
+    assert store.snapshot.leases.claim(TARGET, after=27) is not None
 
 
 def test_a_claim_of_the_future_holds_up_nobody(store: Store, clock: Clock) -> None:
     """A clock that was an hour ahead at the last claim is no reason to wait for an hour (fault 12)."""
     clock.tick(3600)
-    store.snapshot.release(store.claim())
+    store.snapshot.leases.release(store.claim())
     clock.tick(-3600)
-    assert store.snapshot.claim(TARGET, after=27) is not None
+    assert store.snapshot.leases.claim(TARGET, after=27) is not None
 
 
 def test_replicas_see_what_others_have_claimed(database: Database, store: Store, clock: Clock) -> None:
     """What others claimed of late, and what anybody left lying; at the start everything, our own too."""
     other = Store(database, "other")
-    assert store.snapshot.sightings(None) == []
-    assert other.snapshot.claim(TARGET) is not None
+    assert store.snapshot.leases.sightings(None) == []
+    assert other.snapshot.leases.claim(TARGET) is not None
     clock.tick(2)
-    assert store.snapshot.sightings(5) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
-    assert store.snapshot.sightings(1) == []
-    assert other.snapshot.sightings(5) == []
-    assert other.snapshot.sightings(None) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
+    assert store.snapshot.leases.sightings(5) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
+    assert store.snapshot.leases.sightings(1) == []
+    assert other.snapshot.leases.sightings(5) == []
+    assert other.snapshot.leases.sightings(None) == [TargetActivity(TARGET.id, 2.0, cut_off=False)]
     clock.tick(13)
     left = [TargetActivity(TARGET.id, 15.0, cut_off=True)]
-    assert store.snapshot.sightings(0) == other.snapshot.sightings(0) == left
-    assert store.snapshot.claim(TARGET) is not None
-    assert store.snapshot.sightings(0) == []
+    assert store.snapshot.leases.sightings(0) == other.snapshot.leases.sightings(0) == left
+    assert store.snapshot.leases.claim(TARGET) is not None
+    assert store.snapshot.leases.sightings(0) == []
 
 
 def test_a_target_that_is_not_registered_cannot_be_claimed(store: Store) -> None:
     """And registering again changes nothing about those that are."""
-    assert store.snapshot.claim(Target("new", "us-east-1", "async_invoke")) is None
+    assert store.snapshot.leases.claim(Target("new", "us-east-1", "async_invoke")) is None
     claim = store.claim()
-    store.snapshot.finish(claim, high_water=START, full=True)
-    store.snapshot.register([TARGET])
-    store.snapshot.register([])
+    store.snapshot.leases.finish(claim, high_water=START, full=True)
+    store.snapshot.rows.register([TARGET])
+    store.snapshot.rows.register([])
     assert store.claim().high_water == START
 
 
 def test_a_released_target_is_free_at_once(store: Store) -> None:
     """It can be claimed again without waiting for the lease to run out."""
-    store.snapshot.release(store.claim())
-    assert store.snapshot.claim(TARGET) is not None
+    store.snapshot.leases.release(store.claim())
+    assert store.snapshot.leases.claim(TARGET) is not None
 
 
 def test_a_lease_is_renewed_by_writing_and_by_renewing(store: Store, clock: Clock) -> None:
@@ -107,10 +107,10 @@ def test_a_lease_is_renewed_by_writing_and_by_renewing(store: Store, clock: Cloc
     clock.tick(14)
     store.snapshot.record(claim, [silent(job(1))])
     clock.tick(14)
-    store.snapshot._renewed.clear()
-    store.snapshot.renew(claim)
+    store.snapshot.leases._renewed.clear()
+    store.snapshot.leases.renew(claim)
     clock.tick(14)
-    assert store.snapshot.claim(TARGET) is None
+    assert store.snapshot.leases.claim(TARGET) is None
     store.snapshot.record(claim, [silent(job(2))])
 
 
@@ -118,9 +118,9 @@ def test_renewing_often_costs_no_writes(store: Store, clock: Clock) -> None:
     """Within a third of the lease a renewal is only a look at the local clock."""
     claim = store.claim()
     clock.tick(14)
-    store.snapshot.renew(claim)
+    store.snapshot.leases.renew(claim)
     clock.tick(2)
-    assert store.snapshot.claim(TARGET) is not None
+    assert store.snapshot.leases.claim(TARGET) is not None
 
 
 def test_a_stale_claim_writes_nothing(database: Database, store: Store, clock: Clock) -> None:
@@ -128,21 +128,21 @@ def test_a_stale_claim_writes_nothing(database: Database, store: Store, clock: C
     stale = store.claim()
     clock.tick(16)
     other = Store(database, "other")
-    current = other.snapshot.claim(TARGET)
+    current = other.snapshot.leases.claim(TARGET)
     assert current is not None
     other.snapshot.record(current, [silent(job(1))])
     before = store.rows("SELECT * FROM jobs"), store.rows("SELECT * FROM targets")
-    store.snapshot._renewed.clear()
+    store.snapshot.leases._renewed.clear()
     attempts = (
         lambda: store.snapshot.record(stale, [announced(job(1, "Failed"), "ops"), announced(job(2), "ops")]),
         lambda: store.snapshot.mark_missed(stale, [arn(1)]),
-        lambda: store.snapshot.finish(stale, high_water=START, full=True),
-        lambda: store.snapshot.renew(stale),
+        lambda: store.snapshot.leases.finish(stale, high_water=START, full=True),
+        lambda: store.snapshot.leases.renew(stale),
     )
     for attempt in attempts:
         with pytest.raises(LeaseLostError, match="prod/us-east-1/model_invocation_job"):
             attempt()
-    store.snapshot.release(stale)
+    store.snapshot.leases.release(stale)
     assert (store.rows("SELECT * FROM jobs"), store.rows("SELECT * FROM targets")) == before
     assert store.rows("SELECT count(*) FROM events") == [(0,)]
     assert store.rows("SELECT count(*) FROM deliveries") == [(0,)]
@@ -261,7 +261,7 @@ def test_a_whole_observation_is_remembered(store: Store) -> None:
 def test_a_later_observation_replaces_the_row_but_not_its_target(store: Store) -> None:
     """Two targets that overlap share the row of a job, which stays with the one that found it."""
     store.record(silent(job(1, "InProgress")))
-    claim = store.snapshot.claim(OTHER)
+    claim = store.snapshot.leases.claim(OTHER)
     assert claim is not None
     store.snapshot.record(claim, [silent(job(1, "Completed", minute=2))])
     assert store.rows("SELECT target_id, status FROM jobs") == [(TARGET.id, "Completed")]
@@ -320,12 +320,12 @@ def test_a_complete_full_scan_is_the_baseline(store: Store, clock: Clock) -> Non
     """From then on the target is baselined, with the age of the full scan by the database's clock."""
     claim = store.claim()
     assert (claim.baselined, claim.high_water, claim.full_scan_age) == (False, None, None)
-    store.snapshot.finish(claim, high_water=START, full=True)
+    store.snapshot.leases.finish(claim, high_water=START, full=True)
     clock.tick(100)
     claim = store.claim()
     assert (claim.baselined, claim.high_water) == (True, START)
     assert claim.full_scan_age == pytest.approx(100)
-    store.snapshot.finish(claim, high_water=None, full=False)
+    store.snapshot.leases.finish(claim, high_water=None, full=False)
     clock.tick(1)
     claim = store.claim()
     assert claim.high_water == START
@@ -334,20 +334,20 @@ def test_a_complete_full_scan_is_the_baseline(store: Store, clock: Clock) -> Non
 
 def test_the_high_water_mark_never_goes_back(store: Store) -> None:
     """A window that shows only older jobs leaves it where it was."""
-    store.snapshot.finish(store.claim(), high_water=START, full=True)
-    store.snapshot.finish(store.claim(), high_water=START - timedelta(hours=1), full=False)
-    assert store.snapshot.peek(TARGET).high_water == START
-    store.snapshot.finish(store.claim(), high_water=START + timedelta(hours=1), full=False)
-    assert store.snapshot.peek(TARGET).high_water == START + timedelta(hours=1)
+    store.snapshot.leases.finish(store.claim(), high_water=START, full=True)
+    store.snapshot.leases.finish(store.claim(), high_water=START - timedelta(hours=1), full=False)
+    assert store.snapshot.leases.peek(TARGET).high_water == START
+    store.snapshot.leases.finish(store.claim(), high_water=START + timedelta(hours=1), full=False)
+    assert store.snapshot.leases.peek(TARGET).high_water == START + timedelta(hours=1)
 
 
 def test_a_look_takes_no_lease(store: Store) -> None:
     """What a claim would remember can be read while the target stays free, registered or not."""
-    assert store.snapshot.peek(Target("new", "r", "k")).baselined is False
+    assert store.snapshot.leases.peek(Target("new", "r", "k")).baselined is False
     claim = store.claim()
-    store.snapshot.finish(claim, high_water=START, full=True)
-    assert store.snapshot.peek(TARGET).baselined
-    assert store.snapshot.claim(TARGET) is not None
+    store.snapshot.leases.finish(claim, high_water=START, full=True)
+    assert store.snapshot.leases.peek(TARGET).baselined
+    assert store.snapshot.leases.claim(TARGET) is not None
 
 
 def test_odd_texts_are_stored_as_far_as_a_database_can(store: Store) -> None:
@@ -370,10 +370,10 @@ def test_jobs_are_counted_by_status(store: Store) -> None:
         silent(job(1)), silent(job(2)), silent(job(3, "Failed")), silent(job(4, "Completed"), gone=True)
     )
     place = ("123456789012", "us-east-1", "model_invocation_job")
-    assert store.snapshot.status_counts() == {(*place, "InProgress"): 2, (*place, "Failed"): 1}
+    assert store.snapshot.counts.by_status() == {(*place, "InProgress"): 2, (*place, "Failed"): 1}
     store.record(silent(job(1, "Completed")), silent(job(3, "Failed"), gone=True), silent(job(4, "Failed")))
     store.record(silent(job(2, "Stopping")), silent(job(1, "Completed")))
-    assert store.snapshot.status_counts() == {
+    assert store.snapshot.counts.by_status() == {
         (*place, "Stopping"): 1,
         (*place, "Completed"): 1,
         (*place, "Failed"): 1,
@@ -383,19 +383,19 @@ def test_jobs_are_counted_by_status(store: Store) -> None:
 def test_a_poll_that_lost_its_target_counts_nothing(store: Store) -> None:
     """The counts are written with the rows or not at all."""
     stale = store.claim()
-    store.snapshot.release(stale)
+    store.snapshot.leases.release(stale)
     store.record(silent(job(1)))
-    before = store.snapshot.status_counts()
+    before = store.snapshot.counts.by_status()
     with pytest.raises(LeaseLostError):
         store.snapshot.record(stale, [silent(job(2))])
-    assert store.snapshot.status_counts() == before
+    assert store.snapshot.counts.by_status() == before
 
 
 @only_sqlite
 def test_counting_the_jobs_does_not_read_them(store: Store) -> None:
     """However long the history, the gauges cost the same."""
     with store.explained() as steps:
-        store.snapshot.status_counts()
+        store.snapshot.counts.by_status()
     assert not [step for step in steps if "job_counts" not in step], steps
 
 
@@ -406,7 +406,7 @@ def test_open_jobs_are_added_up(store: Store) -> None:
         silent(job(2, minute=0, totalRecordCount=7, errorRecordCount=1)),
         silent(job(3, "Completed", totalRecordCount=100)),
     )
-    (row,) = store.snapshot.open_totals()
+    (row,) = store.snapshot.counts.open_totals()
     assert (row.account_id, row.region, row.kind) == ("123456789012", "us-east-1", "model_invocation_job")
     assert (row.open, row.oldest) == (2, to_micros(START))
     assert (row.total, row.processed, row.succeeded, row.failed) == (12, None, None, 1)
@@ -432,7 +432,7 @@ def test_finding_the_open_jobs_does_not_read_the_ended_ones(store: Store) -> Non
     assert not any(step.startswith("SCAN jobs") for step in steps)
     with store.explained() as steps:
         store.snapshot.known([arn(1)])
-        store.snapshot.open_totals()
+        store.snapshot.counts.open_totals()
     assert not [step for step in steps if step.startswith("SCAN jobs") and "jobs_open" not in step]
 
 

@@ -37,20 +37,20 @@ def rows(database: Database) -> list[tuple[str, str | None, bool]]:
 
 def baseline(snapshot: Snapshot, one: Target, *numbers: int) -> None:
     """Record some open jobs of a target, and its first complete scan."""
-    claim = snapshot.claim(one)
+    claim = snapshot.leases.claim(one)
     assert claim is not None
     snapshot.record(claim, [silent(job(number)) for number in numbers])
-    snapshot.finish(claim, high_water=START, full=True)
+    snapshot.leases.finish(claim, high_water=START, full=True)
 
 
 def test_a_renamed_target_keeps_its_row(database: Database) -> None:
     """Its baseline, its high water and its open jobs are the account's; only the name changes (fault 48)."""
     snapshot = Snapshot(database, owner="a", lease=15)
-    snapshot.register([target("before")])
+    snapshot.rows.register([target("before")])
     baseline(snapshot, target("before"), 1)
     after = Snapshot(database, owner="b", lease=15)
-    after.register([target("after")])
-    claim = after.claim(target("after"))
+    after.rows.register([target("after")])
+    claim = after.leases.claim(target("after"))
     assert claim is not None
     assert (claim.baselined, claim.high_water) == (True, START)
     assert [one.arn for one in after.open_jobs(target("after"))] == [job(1).arn]
@@ -60,10 +60,10 @@ def test_a_renamed_target_keeps_its_row(database: Database) -> None:
 def test_another_account_under_the_same_name_is_another_target(database: Database) -> None:
     """A name that leads elsewhere today has no baseline there, and the jobs of before are not its own."""
     snapshot = Snapshot(database, owner="a", lease=15)
-    snapshot.register([target("prod")])
+    snapshot.rows.register([target("prod")])
     baseline(snapshot, target("prod"), 1)
-    snapshot.register([target("prod", THEIRS)])
-    claim = snapshot.claim(target("prod", THEIRS))
+    snapshot.rows.register([target("prod", THEIRS)])
+    claim = snapshot.leases.claim(target("prod", THEIRS))
     assert claim is not None
     assert not claim.baselined
     assert snapshot.open_jobs(target("prod", THEIRS)) == []
@@ -75,23 +75,23 @@ def test_a_target_takes_over_what_its_name_recorded_while_its_account_was_unknow
 ) -> None:
     """The baseline of an account without jobs stands once the account is known."""
     snapshot = Snapshot(database, owner="a", lease=15)
-    snapshot.register([target("prod", None)])
+    snapshot.rows.register([target("prod", None)])
     baseline(snapshot, target("prod", None))
-    snapshot.register([target("prod")])
+    snapshot.rows.register([target("prod")])
     assert rows(database) == [("prod", MINE, True)]
 
 
 def test_a_row_of_an_unknown_account_goes_once_the_account_has_one(database: Database) -> None:
     """Its jobs go to the account's row, and no job of another account is taken (fault 49)."""
     snapshot = Snapshot(database, owner="a", lease=15)
-    snapshot.register([target("known"), target("unknown", None)])
+    snapshot.rows.register([target("known"), target("unknown", None)])
     baseline(snapshot, target("unknown", None), 1)
-    snapshot.register([target("known", MINE, "unknown")])
+    snapshot.rows.register([target("known", MINE, "unknown")])
     assert rows(database) == [("known", MINE, False)]
     assert [one.arn for one in snapshot.open_jobs(target("known", MINE, "unknown"))] == [job(1).arn]
-    snapshot.register([target("other", None)])
+    snapshot.rows.register([target("other", None)])
     baseline(snapshot, target("other", None), 2)
-    snapshot.register([target("other", THEIRS)])
+    snapshot.rows.register([target("other", THEIRS)])
     assert rows(database) == [("known", MINE, False), ("other", None, True), ("other", THEIRS, False)]
 
 
@@ -104,7 +104,7 @@ def test_replicas_that_start_at_once_make_one_row(url: str) -> None:
 
     def start(number: int) -> None:
         with closing(Database(url)) as own:
-            Snapshot(own, owner=f"{number}", lease=15).register([target(f"name-{number}")])
+            Snapshot(own, owner=f"{number}", lease=15).rows.register([target(f"name-{number}")])
             made.append(rows(own))
 
     threads = [threading.Thread(target=start, args=[number]) for number in range(4)]
@@ -117,14 +117,14 @@ def test_replicas_that_start_at_once_make_one_row(url: str) -> None:
 
 def test_a_target_that_was_never_registered_has_no_row(store: Store) -> None:
     """It cannot be claimed, and looking at it says that nothing is known."""
-    assert store.snapshot.claim(target("nobody", THEIRS)) is None
-    assert not store.snapshot.peek(target("nobody", THEIRS)).baselined
+    assert store.snapshot.leases.claim(target("nobody", THEIRS)) is None
+    assert not store.snapshot.leases.peek(target("nobody", THEIRS)).baselined
 
 
 def test_the_account_of_a_name_is_remembered_unless_it_led_to_several(database: Database) -> None:
     """What a start without STS goes by."""
     snapshot = Snapshot(database, owner="a", lease=15)
-    snapshot.register(
+    snapshot.rows.register(
         [target("one"), Target("two", "eu-west-1", KIND, MINE), Target("two", REGION, KIND, THEIRS)]
     )
     assert snapshot.rows.accounts_by_name() == {"one": MINE}

@@ -29,8 +29,8 @@ def record(database: Database, *items: dict[str, str]) -> None:
     """Record jobs, each with its event, which is owed to one sink."""
     target = Target("prod", "us-east-1", "model_invocation_job")
     snapshot = Snapshot(database, owner="test", lease=15)
-    snapshot.register([target])
-    claim = snapshot.claim(target)
+    snapshot.rows.register([target])
+    claim = snapshot.leases.claim(target)
     assert claim is not None
     observations = []
     for item in items:
@@ -38,7 +38,7 @@ def record(database: Database, *items: dict[str, str]) -> None:
         event = job_event(change, EventType.STATUS_CHANGED, target, datetime.now(UTC))
         observations.append(Observation(change, event, ("ops",)))
     snapshot.record(claim, observations)
-    snapshot.release(claim)
+    snapshot.leases.release(claim)
 
 
 @pytest.fixture
