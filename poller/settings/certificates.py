@@ -1,15 +1,13 @@
 """Certificates of the web server, as files: checked with the configuration, loaded by the web server.
 
-OpenSSL judges whether they are of use, so that what passes here is what a handshake gets. It does not tell
-when the certificate of a server ends, and the standard library neither, so that is read from its DER form,
-which OpenSSL has accepted by then. What it says of a wrong file is put into words that name the remedy.
+OpenSSL judges whether they are of use, so that what passes here is what a handshake gets. What it says of a
+wrong file is put into words that name the remedy.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,14 +17,12 @@ from poller.redaction import register_secret
 from poller.settings.secrets import read_secret_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from datetime import datetime
 
 _LARGEST = 4 * 1024 * 1024
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+_UNREADABLE = "{} holds a certificate that cannot be read; write a new one"
 _KEY_LINE = re.compile(rb"^[A-Za-z0-9+/=]{16,}\r?$", re.MULTILINE)
-_VERSION = 0xA0
-_UTC_TIME = 0x17
-_LONG = 0x80
 
 
 def server_context(cert_file: Path, key_file: Path, client_ca_file: Path | None) -> ssl.SSLContext:
@@ -75,46 +71,21 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(cadata="\n".join(found))
     except ssl.SSLError:
-        raise ValueError(f"{path} holds a certificate that cannot be read; write a new one") from None
+        raise ValueError(_UNREADABLE.format(path)) from None
 
 
 def not_after(cert_file: Path) -> datetime:
     """When the first certificate of a file, the server's own, ends.
 
     Raises:
-        ValueError: The file holds none.
+        ValueError: The file holds none that can be read.
     """
-    der = ssl.PEM_cert_to_DER_cert(_certificates(cert_file)[0])
-    _, certificate, _ = _element(der, 0)
-    _, at, _ = _element(der, certificate)
-    fields = _elements(der, at)
-    tag, _, _ = next(fields)
-    # Serial number, algorithm and issuer stand before the validity; a version may stand before them.
-    for _ in range(3 if tag == _VERSION else 2):
-        next(fields)
-    _, validity, _ = next(fields)
-    _, (tag, start, end) = (element for element, _ in zip(_elements(der, validity), range(2), strict=False))
-    text = der[start:end].decode()
-    if tag == _UTC_TIME:
-        # Two digits for the year: from 50 on they are of the last century.
-        text = ("19" if text >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    from cryptography import x509  # noqa: PLC0415 - only a server with TLS needs it
 
-
-def _elements(der: bytes, at: int) -> Iterator[tuple[int, int, int]]:
-    while True:
-        tag, start, end = _element(der, at)
-        yield tag, start, end
-        at = end
-
-
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """The tag of the element that begins at a place, and where its content begins and ends."""
-    tag, length, start = der[at], der[at + 1], at + 2
-    if length >= _LONG:
-        start += length - _LONG
-        length = int.from_bytes(der[at + 2 : start], "big")
-    return tag, start, start + length
+    try:
+        return x509.load_pem_x509_certificate(_certificates(cert_file)[0].encode("latin-1")).not_valid_after_utc
+    except ValueError:
+        raise ValueError(_UNREADABLE.format(cert_file)) from None
 
 
 def _certificates(path: Path) -> list[str]:

@@ -124,38 +124,22 @@ def test_a_weak_key_is_refused_with_a_remedy(folder: Path) -> None:
     assert "is refused as too weak (EE_KEY_TOO_SMALL); use RSA from 2048 bits on" in problem.what
 
 
-@pytest.mark.parametrize(
-    "until",
-    [
-        datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC),
-        datetime(2055, 6, 7, tzinfo=UTC),
-        datetime(2001, 1, 1, tzinfo=UTC),
-    ],
-    ids=["short year", "long year", "past"],
-)
-def test_when_a_certificate_ends(tmp_path: Path, until: datetime) -> None:
-    """In either form of time that a certificate may have, and the chain does not matter."""
-    path = tmp_path / "cert.pem"
-    since = datetime(2000, 1, 1, tzinfo=UTC)
-    AUTHORITY.issue_cert("a", not_before=since, not_after=until).cert_chain_pems[0].write_to_path(path)
+def test_when_a_certificate_ends(tmp_path: Path) -> None:
+    """It is the server's own that counts, not the chain."""
+    path, until = tmp_path / "cert.pem", datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    AUTHORITY.issue_cert("a", not_after=until).cert_chain_pems[0].write_to_path(path)
     AUTHORITY.cert_pem.write_to_path(path, append=True)
     assert not_after(path) == until
 
 
-def test_certificates_of_old_versions_end_too(tmp_path: Path) -> None:
-    """The version is optional, and left out in the first one."""
-    der = ssl.PEM_cert_to_DER_cert(AUTHORITY.issue_cert("a").cert_chain_pems[0].bytes().decode())
-    until = x509.load_der_x509_certificate(der).not_valid_after_utc
-    version = bytes.fromhex("a003020102")
-    assert der.count(version) == 1
-    shorter = bytearray(der.replace(version, b""))
-    # The lengths of the certificate and of what is signed, each in two bytes.
-    for at in (2, 6):
-        length = int.from_bytes(shorter[at : at + 2], "big") - len(version)
-        shorter[at : at + 2] = length.to_bytes(2, "big")
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """PEM around something else; the message names the file and the remedy."""
     path = tmp_path / "cert.pem"
-    path.write_text(ssl.DER_cert_to_PEM_cert(bytes(shorter)))
-    assert not_after(path) == until
+    path.write_text(ssl.DER_cert_to_PEM_cert(b"no certificate"))
+    with pytest.raises(
+        ValueError, match=r"cert\.pem holds a certificate that cannot be read; write"
+    ):
+        not_after(path)
 
 
 @pytest.fixture
