@@ -83,7 +83,9 @@ def not_after(cert_file: Path) -> datetime:
     from cryptography import x509  # noqa: PLC0415 - only a server with TLS needs it
 
     try:
-        return x509.load_pem_x509_certificate(_certificates(cert_file)[0].encode("latin-1")).not_valid_after_utc
+        return x509.load_pem_x509_certificate(
+            _certificates(cert_file)[0].encode("latin-1")
+        ).not_valid_after_utc
     except ValueError:
         raise ValueError(_UNREADABLE.format(cert_file)) from None
 

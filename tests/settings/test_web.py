@@ -136,9 +136,7 @@ def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """PEM around something else; the message names the file and the remedy."""
     path = tmp_path / "cert.pem"
     path.write_text(ssl.DER_cert_to_PEM_cert(b"no certificate"))
-    with pytest.raises(
-        ValueError, match=r"cert\.pem holds a certificate that cannot be read; write"
-    ):
+    with pytest.raises(ValueError, match=r"cert\.pem holds a certificate that cannot be read; write"):
         not_after(path)
 
 
