@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from poller.redaction import redact_fields
-from poller.terminal import printable
+from poller.redaction import printable, redact_fields
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

@@ -4,6 +4,9 @@ Code that reads a secret registers it. Code that shows a text passes it through 
 error, an excerpt of an answer, a terminal, a page. A text is redacted before it is cut, because half a secret
 matches nothing. Passwords in addresses and signatures are known by their form, and fields of the log whose
 names sound secret lose their values.
+
+What strangers wrote (job names, messages, answers of receivers, errors of AWS) reaches a terminal through
+`printable`. Brackets are markup for rich only, so such texts go to rich as `Text`, which has no markup.
 """
 
 from __future__ import annotations
@@ -17,8 +20,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
-
-from poller.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,20 @@ class _Registered:
 
 
 _registered = _Registered()
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Escape everything in a text that a terminal would act on, as Python writes it; line breaks included.
+
+    Args:
+        text: A foreign text.
+        keep: Characters that stay as they are, such as the line breaks of a traceback.
+    """
+    # str.isprintable is false for controls, format characters (bidirectional ones too), and lone surrogates.
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def register_secret(*values: str) -> None:

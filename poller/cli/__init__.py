@@ -10,9 +10,11 @@ import sys
 import threading
 import traceback
 
-from poller.cli import version
+from poller import __version__
 from poller.errors import ConfigError, PollerError
-from poller.terminal import printable
+
+VERSION = f"bedrock-poller {__version__}"
+"""What `version` prints."""
 
 _GLOBAL = ("--config", "--log-level", "--log-format")
 
@@ -31,7 +33,7 @@ def run(arguments: list[str]) -> int:
     """
     if arguments == ["version"]:
         # Scripts ask for it all the time; the parser alone takes longer to import than everything else.
-        print(version.LINE)
+        print(VERSION)
         return 0
     from poller.cli.program import program
 
@@ -54,14 +56,14 @@ def run(arguments: list[str]) -> int:
 
 def _say(error: BaseException) -> None:
     """Print a traceback as Python does, without the secrets that may be in it."""
-    from poller.redaction import redact
+    from poller.redaction import printable, redact
 
     text = redact("".join(traceback.format_exception(error)))
     print(printable(text, keep="\n"), end="", file=sys.stderr)
 
 
 def _print_line(text: str) -> None:
-    from poller.redaction import redact
+    from poller.redaction import printable, redact
 
     print(printable(redact(text)), file=sys.stderr)
 

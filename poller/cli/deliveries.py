@@ -12,10 +12,10 @@ import typer
 from poller.cli.context import store_of
 from poller.cli.sinks import require_sink
 from poller.errors import ConfigError, PollerError, Problem
+from poller.redaction import printable
 from poller.store import Outbox
 from poller.store.queries import Browser, Selection
 from poller.store.replay import MOST_IDS, Drop, Replay
-from poller.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

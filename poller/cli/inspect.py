@@ -14,8 +14,8 @@ from rich.text import Text
 from poller.cli.context import store_of
 from poller.cli.options import LARGEST_ID
 from poller.errors import PollerError
+from poller.redaction import printable
 from poller.store.queries import Browser, Selection
-from poller.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

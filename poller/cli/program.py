@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
+from poller.cli import VERSION
 from poller.cli.context import Context
 from poller.cli.options import JOB_HELP, context_of
 from poller.cli.options import duration as duration_
 from poller.cli.store_commands import deliveries, events, jobs, targets
-from poller.cli.version import LINE
 
 
 class Level(StrEnum):
@@ -291,7 +291,7 @@ def migrate_store(
 @_app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(LINE)
+    typer.echo(VERSION)
 
 
 @_app.command()

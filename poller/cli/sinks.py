@@ -16,10 +16,9 @@ from poller.cli.inspect import cell
 from poller.delivery import attempt, close_sink
 from poller.errors import ConfigError, DeliveryError, Problem
 from poller.events import sample_event
-from poller.redaction import redact
+from poller.redaction import printable, redact
 from poller.sinks import registry
 from poller.store import Outbox
-from poller.terminal import printable
 
 if TYPE_CHECKING:
     from poller.cli.context import Context

@@ -16,7 +16,7 @@ from poller.errors import ConfigError, ItemError, Problem
 from poller.kinds import kind_of, kinds
 from poller.metrics import Metrics
 from poller.model import Outcome
-from poller.terminal import printable
+from poller.redaction import printable
 
 if TYPE_CHECKING:
     from poller.cli.context import Context

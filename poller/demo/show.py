@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from poller.terminal import printable
+from poller.redaction import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

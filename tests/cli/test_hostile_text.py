@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from poller.terminal import printable
+from poller.redaction import printable
 from tests.harness.receiver import SECRET, Receiver
 
 if TYPE_CHECKING:

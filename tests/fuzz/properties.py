@@ -26,7 +26,7 @@ from poller.errors import ConfigError, DeliveryError, ItemError
 from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Event, Target
-from poller.redaction import redact, secret_parts
+from poller.redaction import printable, redact, secret_parts
 from poller.rules import Threshold
 from poller.settings.loading import load
 from poller.settings.schema import StoreSettings
@@ -36,7 +36,6 @@ from poller.sinks import registry
 from poller.sinks.http.address_guard import is_allowed
 from poller.sinks.http.credentials import read_header, read_signing_secrets
 from poller.sinks.http.status import parse_retry_after
-from poller.terminal import printable
 from poller.times import parse_duration, parse_moment
 from poller.web.api import SELECTABLE, parse_query
 from tests.sinks.samples import EVENT, SECRET, opened, raw_server, read_request, webhook
