@@ -81,6 +81,17 @@ class Metrics:
             "Current interval; longer while idle, throttled or backlogged.",
             *_TARGET,
         )
+        self.poll_stretch = self._gauge(
+            "poll_stretch_factor",
+            "How many times longer intervals are because `poll.concurrency` is too low; 1 if it is not.",
+        )
+        self.poll_stretch.set(1)
+        self.poll_budget_used = self._gauge(
+            "poll_budget_used_ratio",
+            "Part of the calls that `aws.poll_share` allows which this process used in the last minute.",
+            "account_id",
+            "region",
+        )
         self.poll_last_success = self._gauge(
             "poll_last_success_timestamp_seconds",
             "Last complete poll of a target; 0 if none since the start.",
@@ -181,6 +192,7 @@ class Metrics:
             labels = (target.name, target.region, target.kind)
             for metric in self._of_target:
                 metric.labels(*labels)
+            self.poll_budget_used.labels(*target.place)
             for reason in POLL_REASONS if len(watched) <= _MOST_PREPARED else ():
                 self.poll_failures.labels(*labels, reason)
             kind = KINDS[target.kind]
@@ -216,6 +228,7 @@ class Metrics:
         targets: Iterable[tuple[str, str, str]],
         sinks: Iterable[str],
         organizations: Iterable[str] = (),
+        places: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Remove the series of what is not configured any more, so that no alert waits for it.
 
@@ -225,7 +238,10 @@ class Metrics:
             targets: Names, regions and kinds.
             sinks: Names of sinks.
             organizations: Names of targets that stood for an organization.
+            places: Accounts and regions.
         """
+        for account_id, region in places:
+            self.poll_budget_used.remove_by_labels({"account_id": account_id, "region": region})
         for labels in targets:
             for metric in (*self._of_target, self.poll_failures):
                 metric.remove_by_labels(dict(zip(_TARGET, labels, strict=True)))

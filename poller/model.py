@@ -82,6 +82,11 @@ class Target:
         return f"{self.name}/{self.region}/{self.kind}"
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Its account and region, which share limits; its name for an account that is not known yet."""
+        return self.account_id or self.name, self.region
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every configured name, in the order of the configuration."""
         return (self.name, *self.aliases)

@@ -1,6 +1,6 @@
-"""How often a target is polled, and how many calls one poll may make.
+"""How often targets are polled, and how many calls one poll may make.
 
-Pure: an interval follows from what the last poll found and how AWS answered.
+Pure: intervals follow from what polls find, what they cost, and how AWS answers.
 """
 
 from __future__ import annotations
@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
+
+_HALVINGS = 60
+_MOST_BUSY = 0.8
+"""Of the threads that poll; with more of them busy on average, polls wait for each other."""
 
 LEAST_BUDGET = 10
 """Calls for single jobs that a poll may make however short the interval is."""
@@ -38,22 +43,67 @@ def next_backoff_factor(backoff_factor: int, *, throttled: bool) -> int:
     return min(backoff_factor * 2, MAX_BACKOFF_FACTOR) if throttled else max(backoff_factor // 2, 1)
 
 
-def poll_interval(
-    *,
-    interval: timedelta,
-    idle_interval: timedelta,
-    open_jobs: int,
-    quiet_for: timedelta | None,
-    backoff_factor: int = 1,
-) -> timedelta:
-    """How long to wait until a target's next poll.
+def is_busy(*, open_jobs: int, quiet_for: timedelta, idle_interval: timedelta) -> bool:
+    """Whether a target is polled often: it has open jobs, or had news less than an `idle_interval` ago.
 
     Args:
-        interval: For a target that has open jobs, or was quiet for less than `idle_interval`.
-        idle_interval: For any other.
         open_jobs: Open jobs of the target.
-        quiet_for: How long ago a change was last seen; `None` if never since the start.
-        backoff_factor: How many times slower than that.
+        quiet_for: How long ago a change was last seen, or the program started.
+        idle_interval: Between polls of a target that is not busy.
     """
-    busy = open_jobs > 0 or (quiet_for is not None and quiet_for < idle_interval)
-    return (interval if busy else idle_interval) * backoff_factor
+    return open_jobs > 0 or quiet_for < idle_interval
+
+
+def expected_calls(before: float | None, calls: int) -> float:
+    """What a poll is expected to cost, after one that made so many calls: at once more, only slowly less.
+
+    Args:
+        before: What was expected of it; `None` if nothing was.
+        calls: What it cost.
+    """
+    least = float(max(1, calls))
+    return least if before is None else max(least, (before + least) / 2)
+
+
+def intervals_within_budget(
+    costs: Sequence[float], *, calls_per_second: float, shortest: float, longest: float
+) -> list[float]:
+    """How often to poll the busy targets of one account and region, so that they stay within a budget.
+
+    Every target gets the same part of the calls, so its interval grows with what its polls cost, between two
+    bounds. What a target leaves at the shortest interval, or needs more at the longest, is shared by the
+    others. Only where all are at the longest can their calls exceed the budget: no target is starved for it.
+
+    Args:
+        costs: Calls of one poll of each target, at least 1.
+        calls_per_second: The budget.
+        shortest: Seconds.
+        longest: Seconds, at least `shortest`.
+
+    Returns:
+        Seconds between two polls of each.
+    """
+
+    def at(scale: float) -> list[float]:
+        return [min(max(scale * cost, shortest), longest) for cost in costs]
+
+    def fits(scale: float) -> bool:
+        return sum(cost / each for cost, each in zip(costs, at(scale), strict=True)) <= calls_per_second
+
+    low, high = 0.0, longest
+    if fits(low):
+        return at(low)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return at(high)
+
+
+def stretch_factor(polling: float, threads: int) -> float:
+    """How many times longer intervals have to be, so that polls find a thread when they are due.
+
+    Args:
+        polling: How many polls would run at once on average, at the planned intervals.
+        threads: How many can.
+    """
+    return max(1.0, polling / (_MOST_BUSY * threads))

@@ -3,31 +3,100 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poller.pacing import LEAST_BUDGET, MAX_BACKOFF_FACTOR, call_budget, next_backoff_factor, poll_interval
+from poller.pacing import (
+    LEAST_BUDGET,
+    MAX_BACKOFF_FACTOR,
+    call_budget,
+    expected_calls,
+    intervals_within_budget,
+    is_busy,
+    next_backoff_factor,
+    stretch_factor,
+)
+
+MINUTE = 60.0
+COSTS = st.lists(st.floats(min_value=1, max_value=500), min_size=1, max_size=20)
+BUDGETS = st.floats(min_value=0.01, max_value=50)
 
 
 @pytest.mark.parametrize(
-    ("open_jobs", "quiet_for", "busy"),
-    [
-        (1, None, True),
-        (3, timedelta(days=9), True),
-        (0, None, False),
-        (0, timedelta(seconds=119), True),
-        (0, timedelta(seconds=120), False),
-    ],
+    ("open_jobs", "seconds", "busy"), [(1, 0, True), (3, 9e6, True), (0, 119, True), (0, 120, False)]
 )
-def test_a_target_is_polled_often_while_something_goes_on(
-    open_jobs: int, quiet_for: timedelta | None, busy: bool
-) -> None:
+def test_a_target_is_polled_often_while_something_goes_on(open_jobs: int, seconds: float, busy: bool) -> None:
     """Open jobs, or a change a moment ago, ask for the short interval."""
-    interval, idle = timedelta(seconds=30), timedelta(seconds=120)
-    waits = poll_interval(interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=quiet_for)
-    assert waits == (interval if busy else idle)
+    idle, quiet = timedelta(seconds=120), timedelta(seconds=seconds)
+    assert is_busy(open_jobs=open_jobs, quiet_for=quiet, idle_interval=idle) is busy
+
+
+def shared(costs: list[float], per_second: float = 0.5) -> list[float]:
+    """Intervals with the default bounds."""
+    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
+    return [round(each, 3) for each in found]
+
+
+def test_the_budget_decides_how_often_busy_targets_are_polled() -> None:
+    """With half a call a second: one target every 2 s, two every 4 s, expensive ones rarely."""
+    assert shared([1]) == [2]
+    assert shared([1, 1]) == [4, 4]
+    assert shared([2]) == [4]
+    # Half of the budget each: 30 pages take 120 s of it, and one page takes 4.
+    assert shared([1, 30]) == [4, 120]
+    # What the first cannot use at its shortest interval is the other's.
+    assert shared([1, 30], per_second=5) == [2, pytest.approx(30 / 4.5, abs=0.001)]
+    # What needs more than its part at the longest interval takes it from the others.
+    assert shared([1, 42]) == [pytest.approx(1 / 0.15, abs=0.001), 120]
+    assert shared([50, 60]) == [120, 120]
+    assert shared([]) == []
+    assert shared([1], per_second=-0.3) == [120]
+
+
+@given(COSTS, BUDGETS)
+def test_polls_stay_within_the_budget(costs: list[float], per_second: float) -> None:
+    """Over a minute too, each target's next poll aside, unless every target is polled as rarely as can be."""
+    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
+    assert all(2 <= each <= 120 for each in found)
+    if any(each < 120 for each in found):
+        calls = sum(cost * (MINUTE // each) for cost, each in zip(costs, found, strict=True))
+        assert calls <= MINUTE * per_second * 1.0001
+
+
+@given(COSTS, BUDGETS)
+def test_no_more_than_needed_is_left_of_the_budget(costs: list[float], per_second: float) -> None:
+    """What is not used is not used because all are polled as often as can be."""
+    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
+    used = sum(cost / each for cost, each in zip(costs, found, strict=True))
+    assert used >= per_second * 0.999 or all(each == 2 for each in found)
+
+
+@given(COSTS, BUDGETS, st.floats(min_value=1, max_value=100))
+def test_intervals_grow_with_costs_and_shrink_with_the_budget(
+    costs: list[float], per_second: float, more: float
+) -> None:
+    """A target that costs more is polled no more often, nor are its neighbors; with more budget all are."""
+    at = partial(intervals_within_budget, shortest=2, longest=120)
+    before = at(costs, calls_per_second=per_second)
+    dearer = at([costs[0] + more, *costs[1:]], calls_per_second=per_second)
+    richer = at(costs, calls_per_second=per_second + more)
+    assert all(after >= each * 0.9999 for each, after in zip(before, dearer, strict=True))
+    assert all(after <= each * 1.0001 for each, after in zip(before, richer, strict=True))
+
+
+def test_the_expected_cost_rises_at_once_and_falls_slowly() -> None:
+    """A poll that cost less than the one before may have been the exception; every poll costs a call."""
+    first = expected_calls(None, 0)
+    assert list(accumulate((9, 1, 1, 7), expected_calls, initial=first)) == [1, 9, 5, 3, 7]
+
+
+def test_intervals_stretch_where_threads_are_short() -> None:
+    """By how much more polls would run at once than four fifths of the threads."""
+    assert [stretch_factor(polling, 10) for polling in (0, 8, 16, 80)] == [1, 1, 2, 10]
 
 
 @given(st.lists(st.booleans(), max_size=30))
@@ -43,16 +112,6 @@ def test_a_strained_target_is_polled_less_and_recovers(polls: list[bool]) -> Non
     for _ in range(MAX_BACKOFF_FACTOR.bit_length()):
         backoff_factor = next_backoff_factor(backoff_factor, throttled=False)
     assert backoff_factor == 1
-
-
-def test_strain_stretches_either_interval() -> None:
-    """An idle target that is throttled waits longer still."""
-    interval, idle = timedelta(seconds=30), timedelta(seconds=120)
-    for open_jobs, usual in ((1, interval), (0, idle)):
-        waits = poll_interval(
-            interval=interval, idle_interval=idle, open_jobs=open_jobs, quiet_for=None, backoff_factor=4
-        )
-        assert waits == 4 * usual
 
 
 @pytest.mark.parametrize(

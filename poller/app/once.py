@@ -59,8 +59,7 @@ async def run_once(
     scheduler = PollScheduler(
         poller=components.poller(show=show),
         targets=list(components.targets),
-        interval=components.settings.poll.interval,
-        idle_interval=components.settings.poll.idle_interval,
+        cadence=components.cadence(),
         concurrency=components.settings.poll.concurrency,
         stop=components.stop,
         metrics=components.metrics,

@@ -53,8 +53,7 @@ class Pipeline:
         self.scheduler = PollScheduler(
             poller=components.poller(bounded=True, on_progress=on_progress),
             targets=list(components.targets),
-            interval=poll.interval,
-            idle_interval=poll.idle_interval,
+            cadence=components.cadence(),
             concurrency=poll.concurrency,
             stop=components.stop,
             metrics=components.metrics,

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from poller import logs
@@ -21,7 +22,7 @@ from poller.kinds import kinds
 from poller.metrics import Metrics
 from poller.model import Target
 from poller.pacing import call_budget
-from poller.polling import DryRun, Poller, unlimited
+from poller.polling import Cadence, DryRun, Poller, unlimited
 from poller.routing import Router
 from poller.sinks import registry
 from poller.sinks.isolation import SinkLoop
@@ -39,6 +40,9 @@ _log = logs.get(__name__)
 
 _PAGE_SECONDS = 10.0
 """How long a statement for a page or an answer of the API may take."""
+
+_GETS_OF = timedelta(seconds=30)
+"""Without a fixed interval, one poll makes at most as many Gets as the limit allows in this time."""
 
 _CLAIMED = 0.8
 """A claim on a target stands for this part of `store.lease`; the rest is for others to notice."""
@@ -297,10 +301,22 @@ class Components:
             on_failure=self._use_another_access,
         )
 
+    def cadence(self) -> Cadence:
+        """How often each target is polled."""
+        poll, aws = self.settings.poll, self.settings.aws
+        return Cadence(
+            self.targets,
+            interval=poll.interval,
+            idle_interval=poll.idle_interval,
+            calls_per_second=aws.requests_per_second * aws.poll_share,
+            threads=poll.concurrency,
+            metrics=self.metrics,
+        )
+
     def _budget(self, target: Target) -> int:
         return call_budget(
             requests_per_second=self.settings.aws.requests_per_second,
-            interval=self.settings.poll.interval,
+            interval=self.settings.poll.interval or _GETS_OF,
             sharing=self._sharing[self.targets[target][0], target.region],
         )
 
@@ -324,12 +340,17 @@ class Components:
             _labels(self) - _labels(successor),
             self.settings.sinks.keys() - successor.settings.sinks.keys(),
             _organizations(self) - _organizations(successor),
+            _places(self) - _places(successor),
         )
 
 
 def _labels(components: Components) -> set[tuple[str, str, str]]:
     """The labels of the targets' series."""
     return {(target.name, target.region, target.kind) for target in components.targets}
+
+
+def _places(components: Components) -> set[tuple[str, str]]:
+    return {target.place for target in components.targets}
 
 
 def _organizations(components: Components) -> set[str]:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from apscheduler.triggers.base import BaseTrigger
 
-from poller.pacing import next_backoff_factor, poll_interval
+from poller.pacing import is_busy, next_backoff_factor
 
 if TYPE_CHECKING:
+    from poller.polling.cadence import Cadence
     from poller.polling.page import PollReport
 
 JITTER = 0.1
@@ -74,15 +75,13 @@ class Pace:
         """Plan a short wait, after another replica was found at work on the target."""
         self.due_at = time.monotonic() + min(self.interval, _REFUSED_SECONDS)
 
-    def adapt(
-        self, report: PollReport, *, interval: timedelta, idle_interval: timedelta, backlogged: bool
-    ) -> bool:
-        """Set the interval by what a poll has found; returns whether the backoff_factor has changed.
+    def adapt(self, report: PollReport, cadence: Cadence, *, seconds: float, backlogged: bool) -> bool:
+        """Set the interval by what a poll has found; returns whether the backoff factor has changed.
 
         Args:
             report: What the poll found.
-            interval: Configured for targets with open jobs.
-            idle_interval: Configured for others.
+            cadence: Knows how often a target of its kind is polled.
+            seconds: How long the poll took.
             backlogged: Whether so many deliveries wait that polls should bring less.
         """
         now = time.monotonic()
@@ -90,13 +89,12 @@ class Pace:
             self.last_change = now
         before = self.backoff_factor
         self.backoff_factor = next_backoff_factor(before, throttled=report.throttled or backlogged)
-        self.interval = poll_interval(
-            interval=interval,
-            idle_interval=idle_interval,
+        busy = is_busy(
             open_jobs=report.open_jobs,
             quiet_for=timedelta(seconds=now - self.last_change),
-            backoff_factor=self.backoff_factor,
-        ).total_seconds()
+            idle_interval=cadence.idle_interval,
+        )
+        self.interval = cadence.learn(report, busy=busy, seconds=seconds) * self.backoff_factor
         return self.backoff_factor != before
 
 

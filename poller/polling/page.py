@@ -51,6 +51,7 @@ class PollReport:
         known: A complete scan of the target has been recorded before.
         full: The listing had no window.
         jobs: Items listed.
+        calls: Pages listed, and Gets of jobs that the pages do not show.
         changes: Rows of the snapshot written.
         events: Events recorded.
         open_jobs: Open jobs at the end.
@@ -66,6 +67,7 @@ class PollReport:
     known: bool = False
     full: bool = False
     jobs: int = 0
+    calls: int = 0
     changes: int = 0
     events: int = 0
     open_jobs: int = 0
@@ -110,7 +112,7 @@ class JobRecorder:
         self.kind = kind
         self._snapshot = poller.snapshot
         self._metrics = poller.metrics
-        self._report = report
+        self.report = report
         self._announce = announce
         self._pages = 0
         self._reserved = min(reserved, gets // 2)
@@ -131,7 +133,8 @@ class JobRecorder:
         if page.served_at is not None and not self._pages:
             self._compare_clocks(page.served_at)
         self._pages += 1
-        self._report.jobs += len(page.items)
+        self.report.jobs += len(page.items)
+        self.report.calls += 1
         self._raise_high_water(page)
         jobs, known = self._parse(page)
         self.record_jobs(jobs, known)
@@ -305,14 +308,14 @@ class JobRecorder:
             return
         self._snapshot.record(self.claim, observations, seen=self.returned)
         self.returned.clear()
-        self._report.changes += len(observations)
+        self.report.changes += len(observations)
         for observation in observations:
             if observation.event is not None:
                 self._count_event(observation, observed_at)
 
     def _count_event(self, observation: Observation, observed_at: datetime) -> None:
         job, event_type = observation.change.job, observation.change.event_type
-        self._report.events += 1
+        self.report.events += 1
         self._metrics.events.labels(event_type).inc()
         if event_type is not None and not observation.change.gone:
             # Undeclared statuses share one label, or its values would be without bound.

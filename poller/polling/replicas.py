@@ -1,7 +1,8 @@
 """Follows in the store what other replicas poll, so that no target is polled twice in an interval.
 
 Every replica plans every target, and the first one polls it. The others learn of it here and plan the
-target from then on. What a replica left lying when it was killed is polled as soon as its lease is over.
+target from then on; they also learn where open jobs are, because busy targets share a budget of calls. What a
+replica left lying when it was killed is polled as soon as its lease is over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _log = logs.get(__name__)
 
 _SHARED_SECONDS = 1.0
 _ALONE_SECONDS = 5.0
+_OPEN_JOBS_SECONDS = 10.0
 _OVERLAP_SECONDS = 2.0
 """How much longer ago each look reaches back than the one before, for transactions that were under way."""
 
@@ -39,6 +41,7 @@ class ReplicaWatcher:
         self._scheduler = scheduler
         self._shared = shared
         self._looked: float | None = None
+        self._counted = float("-inf")
 
     async def run(self) -> None:
         """Start the scheduler once it is known what others have just polled; then follow until canceled."""
@@ -56,12 +59,19 @@ class ReplicaWatcher:
             within = 0.0
         try:
             found = await asyncio.to_thread(self._snapshot.leases.sightings, within)
+            if self._shared and began - self._counted >= _OPEN_JOBS_SECONDS:
+                self._counted = began
+                self._scheduler.cadence.note_open_jobs(await asyncio.to_thread(self._open_places))
         except StoreError as error:
             _log.error("following.failed", error=str(error))
             return
         self._looked = began
         for sighting in found:
             self._tell(sighting)
+
+    def _open_places(self) -> set[tuple[str, str, str]]:
+        rows = self._snapshot.counts.open_totals()
+        return {(row.account_id, row.region, row.kind) for row in rows}
 
     def _tell(self, sighting: TargetActivity) -> None:
         if sighting.cut_off:

@@ -1,8 +1,8 @@
 """Polls every target in its own rhythm, a bounded number at a time.
 
 APScheduler owns the timing: one job a target, never two polls of one target at once, missed runs merged into
-one. A target with open jobs is polled every `interval`, an idle one every `idle_interval`, counted from when
-its last poll began, on whichever replica.
+one. Intervals, which the cadence knows, are counted from when a target's last poll began, on whichever
+replica.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from poller.polling.pace import JITTER, Pace, PaceTrigger
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Sequence
-    from datetime import timedelta
 
     from poller.heartbeats import Heartbeats
     from poller.metrics import Metrics
     from poller.model import Target
+    from poller.polling.cadence import Cadence
     from poller.polling.page import PollReport
     from poller.polling.poller import Poller
 
@@ -52,8 +52,7 @@ class PollScheduler:
     Args:
         poller: Does one poll.
         targets: What to poll.
-        interval: Between polls of a target that has open jobs.
-        idle_interval: Between polls of any other.
+        cadence: Knows how often each is polled.
         concurrency: Polls at once, each in a thread.
         stop: Set to make running polls give up at the next page.
         metrics: Where polls are counted.
@@ -69,8 +68,7 @@ class PollScheduler:
         *,
         poller: Poller,
         targets: Sequence[Target],
-        interval: timedelta,
-        idle_interval: timedelta,
+        cadence: Cadence,
         concurrency: int,
         stop: threading.Event,
         metrics: Metrics,
@@ -82,8 +80,7 @@ class PollScheduler:
     ) -> None:
         self._poller = poller
         self._targets = targets
-        self._interval = interval
-        self._idle_interval = idle_interval
+        self.cadence = cadence
         self._stop = stop
         self._metrics = metrics
         self._heartbeats = heartbeats
@@ -91,7 +88,7 @@ class PollScheduler:
         self._is_backlogged = is_backlogged
         self._optional = optional
         self._shared = shared
-        self._paces = {target.id: Pace(interval.total_seconds()) for target in targets}
+        self._paces = {target.id: Pace(cadence.shortest) for target in targets}
         self._intervals = Counter(pace.interval for pace in self._paces.values())
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
@@ -124,8 +121,7 @@ class PollScheduler:
     def seen(self, target_id: str, age: float) -> None:
         """Learn that a replica has begun to poll a target so many seconds ago; it may be known already."""
         if target_id in self._paces:
-            shortest = self._interval.total_seconds()
-            self._paces[target_id].saw(time.monotonic() - age, shortest)
+            self._paces[target_id].saw(time.monotonic() - age, self.cadence.shortest)
 
     def poll_soon(self, target_id: str) -> None:
         """Make a target due, because its last poll was cut off."""
@@ -150,7 +146,7 @@ class PollScheduler:
 
     def _shortest(self) -> float:
         """The shortest interval of any target, in seconds."""
-        return min(+self._intervals, default=self._interval.total_seconds())
+        return min(+self._intervals, default=self.cadence.shortest)
 
     async def stop(self, grace: float) -> bool:
         """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds.
@@ -295,7 +291,7 @@ class PollScheduler:
             if report.claimed:
                 if late is not None:
                     self._metrics.poll_lateness.observe(max(0.0, late))
-                self._adapt(report, pace)
+                self._adapt(report, pace, time.monotonic() - began)
                 # Not before the claim, or the next one could come too early for the store, which counts from
                 # there.
                 pace.count_from(report.begun or began)
@@ -307,12 +303,10 @@ class PollScheduler:
         self._moved()
         return report is not None and report.deferred > 0 and not (report.throttled or self._is_backlogged())
 
-    def _adapt(self, report: PollReport, pace: Pace) -> None:
+    def _adapt(self, report: PollReport, pace: Pace, seconds: float) -> None:
         """Set a target's interval by what its poll has found."""
         target, before, backlogged = report.target, pace.interval, self._is_backlogged()
-        if pace.adapt(
-            report, interval=self._interval, idle_interval=self._idle_interval, backlogged=backlogged
-        ):
+        if pace.adapt(report, self.cadence, seconds=seconds, backlogged=backlogged):
             why = "throttled" if report.throttled else "backlog" if backlogged else "calm"
             _log.warning("poll.strain_changed", target=target.id, times_slower=pace.backoff_factor, why=why)
         if pace.interval != before:

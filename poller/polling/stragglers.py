@@ -15,7 +15,9 @@ from poller.plan import MARGIN, MISSES_BEFORE_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
+    from poller.model import Job
     from poller.plan import OpenJob, ScanPlan
     from poller.polling.page import JobRecorder
 
@@ -103,7 +105,7 @@ class Stragglers:
     def _get(self, arn: str) -> None:
         recorder = self._recorder
         try:
-            job, served_at = recorder.get(arn)
+            job, served_at = self._ask(arn)
         except ItemError as error:
             recorder.quarantine(error)
             self._note_failure(arn, error)
@@ -120,6 +122,10 @@ class Stragglers:
             recorder.unseen.pop(arn, None)
             if job.arn == arn:
                 recorder.record_job(job, served_at)
+
+    def _ask(self, arn: str) -> tuple[Job, datetime | None]:
+        self._recorder.report.calls += 1
+        return self._recorder.get(arn)
 
     def _note_failure(self, arn: str, error: AwsError | ItemError) -> None:
         """Let a job whose Get fails wait longer and longer, and go on with the others.
@@ -172,7 +178,7 @@ class Stragglers:
     def _confirm_gone(self, arn: str) -> None:
         recorder = self._recorder
         try:
-            job, served_at = recorder.get(arn)
+            job, served_at = self._ask(arn)
         except ItemError as error:
             recorder.quarantine(error)
             self._note_unconfirmed(arn, error)

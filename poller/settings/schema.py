@@ -22,11 +22,13 @@ from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import SinkSettings
 from poller.settings.store_url import StoreUrl, default_url, displayed, refuse_password
 from poller.settings.types import (
+    AUTO,
     AccountId,
     Comparison,
     Duration,
     ExternalId,
     ExternalIdFile,
+    Interval,
     KindName,
     Level,
     Name,
@@ -35,6 +37,7 @@ from poller.settings.types import (
     RoleArn,
     RoleName,
     Section,
+    Share,
     Unit,
     account_of_role,
     check_external_id,
@@ -54,15 +57,16 @@ _LONGEST_ORGANIZATION = 50
 class PollSettings(Section):
     """How often Bedrock is asked, and how much of it."""
 
-    interval: Duration = Field(default=timedelta(seconds=30), ge=timedelta(milliseconds=100))
-    """Time between two polls of a target with open jobs. Each poll costs at least one API call."""
+    interval: Interval = Field(default=None, json_schema_extra={"default": AUTO})
+    """Time between two polls of a target with open jobs. `auto`: as often as `aws.poll_share` allows, from
+    every 2 seconds to every `idle_interval`. Each poll costs at least one API call."""
     idle_interval: Duration = Field(
-        default_factory=lambda data: max(_IDLE, data.get("interval", _IDLE)),
+        default_factory=lambda data: max(_IDLE, data.get("interval") or _IDLE),
         json_schema_extra={"default": format_duration(_IDLE)},
     )
     """The same without open jobs. At least `interval`, also by default."""
     full_scan_interval: Duration = Field(
-        default_factory=lambda data: max(_FULL, data.get("interval", _FULL)),
+        default_factory=lambda data: max(_FULL, data.get("interval") or _FULL),
         json_schema_extra={"default": format_duration(_FULL)},
     )
     """Time between two complete listings, which detect vanished jobs and cost one API call per 1000 jobs
@@ -87,7 +91,7 @@ class PollSettings(Section):
     @field_validator("idle_interval", "full_scan_interval")
     @classmethod
     def _not_below_interval(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        interval = info.data.get("interval", value)
+        interval = info.data.get("interval") or value
         if value < interval:
             raise ValueError(
                 f"is shorter than poll.interval ({format_duration(interval)}); make it as long or longer"
@@ -103,6 +107,9 @@ class AwsSettings(Section):
     requests_per_second: float = Field(default=5.0, gt=0, le=1000, allow_inf_nan=False)
     """Maximum API calls per second to one region of one account. A low value leaves quota to
     submitters."""
+    poll_share: Share = 0.1
+    """Part of `requests_per_second` that `poll.interval: auto` uses, for all targets of an account and region
+    together."""
 
 
 class OrganizationSettings(Section):

@@ -35,6 +35,7 @@ _ROLE_NAME = re.compile(r"[A-Za-z0-9+=,.@_/-]{1,512}")
 _UNIT = re.compile(r"r-[0-9a-z]{4,32}|ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 AUTO = "auto"
+_SHORTEST_INTERVAL = timedelta(milliseconds=100)
 """Stands for all regions."""
 _LARGEST_PORT = 65535
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
@@ -248,6 +249,54 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$", "examples": ["30s", "2m", "6h"]}),
 ]
+
+
+def _read_interval(value: Any) -> timedelta | None:
+    if value == AUTO:
+        return None
+    try:
+        interval = _read_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or write {AUTO}") from None
+    if interval < _SHORTEST_INTERVAL:
+        raise ValueError(f"must be {AUTO}, or at least {format_duration(_SHORTEST_INTERVAL)}")
+    return interval
+
+
+Interval = Annotated[
+    timedelta | None,
+    BeforeValidator(_read_interval),
+    PlainSerializer(lambda each: AUTO if each is None else format_duration(each), return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^({AUTO}|{PATTERN})$", "examples": [AUTO, "30s", "2m"]}),
+]
+"""A duration, or `auto`, which is `None`."""
+
+
+def _read_share(value: Any) -> float:
+    text = str(value).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if isinstance(value, bool) or not 0 < share <= 1:
+        raise ValueError(f"{value!r} is not a share; write one such as 10%, above 0% and at most 100%")
+    return share
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(_read_share),
+    PlainSerializer(lambda share: f"{100 * share:g}%", return_type=str),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$", "examples": ["10%"]},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            ]
+        }
+    ),
+]
+"""A part of something: `10%`, or 0.1."""
 
 
 class Section(BaseModel):

@@ -19,7 +19,11 @@ ACCEPTED: dict[str, str] = {}
 PLACES: dict[str, str] = {}
 """Configurations that both refuse, at other places."""
 
-SETTINGS: dict[str, str] = {}
+_AUTO = "the interval follows a budget of calls by default"
+
+SETTINGS: dict[str, str] = {
+    f"{name}: poll.interval": _AUTO for name in ("minimal", "work", "watching", "nothing")
+}
 """Settings with another value than 0.1.0 read from the same configuration."""
 
 STORE: dict[str, str] = {
@@ -62,7 +66,10 @@ COMMANDS: dict[str, str] = {
 }
 """Commands, arguments and options that are gone or take something else."""
 
-SCHEMAS: dict[str, str] = {}
+SCHEMAS: dict[str, str] = {
+    f"schema.$defs.PollSettings.properties.interval.{part}": _AUTO
+    for part in ("default", "examples", "pattern")
+}
 """Parts of the printed schemas that are not what they were."""
 
 ADDED_TO_SCHEMAS: dict[str, str] = {

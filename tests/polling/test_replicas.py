@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from poller.errors import StoreError
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollReport, PollScheduler, ReplicaWatcher
+from poller.polling import Cadence, PollReport, PollScheduler, ReplicaWatcher
 from poller.store import Database, Snapshot
 from poller.store.tables import targets
 
@@ -46,11 +47,12 @@ class Replica:
         self.refused = 0
         self.metrics = Metrics()
         self.cut_off: set[str] = set()
+        self._cadence = partial(Cadence, TARGETS, calls_per_second=1, threads=4, metrics=self.metrics)
+        interval = timedelta(seconds=INTERVAL)
         self.scheduler = PollScheduler(
             poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=TARGETS,
-            interval=timedelta(seconds=INTERVAL),
-            idle_interval=timedelta(seconds=INTERVAL),
+            cadence=self._cadence(interval=interval, idle_interval=interval),
             concurrency=4,
             stop=threading.Event(),
             metrics=self.metrics,
@@ -61,7 +63,8 @@ class Replica:
 
     def poll_hourly(self) -> None:
         """Poll so rarely that only what is learned of others makes a target due."""
-        self.scheduler._interval = self.scheduler._idle_interval = timedelta(hours=1)
+        hour = timedelta(hours=1)
+        self.scheduler.cadence = self._cadence(interval=hour, idle_interval=hour)
         for pace in self.scheduler._paces.values():
             pace.interval = 3600.0
 

@@ -17,7 +17,7 @@ from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, Sto
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollReport, PollScheduler
+from poller.polling import Cadence, PollReport, PollScheduler
 from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -82,8 +82,14 @@ class Rig:
         self.scheduler = PollScheduler(
             poller=script,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=targets,
-            interval=timedelta(seconds=interval),
-            idle_interval=timedelta(seconds=idle),
+            cadence=Cadence(
+                targets,
+                interval=timedelta(seconds=interval),
+                idle_interval=timedelta(seconds=idle),
+                calls_per_second=1,
+                threads=concurrency,
+                metrics=self.metrics,
+            ),
             concurrency=concurrency,
             stop=self.stop,
             metrics=self.metrics,

@@ -14,7 +14,7 @@ import pytest
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollReport, PollScheduler
+from poller.polling import Cadence, PollReport, PollScheduler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,14 +30,21 @@ class Replica:
     def __init__(self, does: Callable[[Target], PollReport] = PollReport, *, concurrency: int = 1) -> None:
         self._does = does
         self.polled: list[str] = []
+        interval, metrics = timedelta(seconds=INTERVAL), Metrics()
         self.scheduler = PollScheduler(
             poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=[A, B],
-            interval=timedelta(seconds=INTERVAL),
-            idle_interval=timedelta(seconds=INTERVAL),
+            cadence=Cadence(
+                [A, B],
+                interval=interval,
+                idle_interval=interval,
+                calls_per_second=1,
+                threads=concurrency,
+                metrics=metrics,
+            ),
             concurrency=concurrency,
             stop=threading.Event(),
-            metrics=Metrics(),
+            metrics=metrics,
             heartbeats=Heartbeats(),
             shared=True,
         )

@@ -60,9 +60,11 @@ def test_the_schema_is_valid_and_refuses_what_loading_refuses() -> None:
     assert validator.is_valid({"poll": {"interval": "30s"}, "sinks": {"a": {"type": "log"}}})
     assert not validator.is_valid({"poll": {"interval": 30}})
     assert not validator.is_valid({"poll": {"intervall": "30s"}})
+    assert not validator.is_valid({"poll": {"interval": "often"}})
+    assert validator.is_valid({"poll": {"interval": "auto"}, "aws": {"poll_share": "2.5%"}})
     assert not validator.is_valid({"sinks": {"a": {}}})
     assert not validator.is_valid({"targets": [{"name": "a", "kinds": ["x"]}]})
-    assert schema["$defs"]["PollSettings"]["properties"]["interval"]["default"] == "30s"
+    assert schema["$defs"]["PollSettings"]["properties"]["interval"]["default"] == "auto"
     assert schema["$defs"]["PollSettings"]["properties"]["idle_interval"]["default"] == "2m"
     assert schema["$defs"]["StoreSettings"]["properties"]["url"]["writeOnly"] is True
     assert schema["$defs"]["Hook"]["properties"]["secret"]["anyOf"][0]["writeOnly"] is True
