@@ -6,7 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from poller.sinks.aws_sink import Entry
+from pydantic import Field
+
+from poller.sinks.aws_sink import AwsSettings, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,24 @@ _LONGEST_ATTRIBUTE = 256
 _KEY = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]{1,128}")
 # What XML 1.0, and so the services, cannot carry: control characters, halves of surrogate pairs, two others.
 _UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class MessageSettings(AwsSettings):
+    """What the sinks have that send messages to a topic or queue."""
+
+    max_message_size: int = Field(default=256 * 1024, ge=1024, le=1024 * 1024)
+    """Maximum bytes of a message with attributes, and of a request: the `MaximumMessageSize` of the topic
+    or queue."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes of a message, and of all messages of a request."""
+        return self.max_message_size
+
+    @property
+    def fifo(self) -> bool:
+        """Whether the receiver keeps order and drops copies."""
+        return self.arn.endswith(".fifo")
 
 
 def message(event: Event, fields: Mapping[str, str], *, fifo: bool) -> Entry:

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from poller.model import Event
 
 
+def arn_of(service: str, region: str | None, resource: str, account: str = "*") -> str:
+    """An ARN for a policy, with a `*` for what is not known."""
+    own = {"cn": "aws-cn", "us-gov": "aws-us-gov"}
+    known = region or "*"
+    partition = next((name for start, name in own.items() if known.startswith(f"{start}-")), "aws")
+    return f"arn:{partition}:{service}:{known}:{account}:{resource}"
+
+
 def arn_setting(service: str, name: str, *, example: str) -> Any:
     """A setting that is an ARN of a service; `name` is the pattern of what follows the account there."""
     return Field(
@@ -43,14 +51,10 @@ def arn_setting(service: str, name: str, *, example: str) -> Any:
 
 
 class AwsSettings(SinkSettings):
-    """What every sink has that sends messages to one receiver of an AWS service."""
+    """What every sink has that sends to one receiver of an AWS service."""
 
     action: ClassVar[str]
     """The IAM action that sending needs."""
-
-    max_message_size: int = Field(default=256 * 1024, ge=1024, le=1024 * 1024)
-    """Maximum bytes of a message with attributes, and of a request: the `MaximumMessageSize` of the topic
-    or queue."""
 
     @property
     @abstractmethod
@@ -58,14 +62,14 @@ class AwsSettings(SinkSettings):
         """The receiver."""
 
     @property
-    def region(self) -> str:
-        """The receiver's region, which requests go to."""
+    def region(self) -> str | None:
+        """The receiver's region, which requests go to; `None` for the SDK's own."""
         return self.arn.split(":")[3]
 
     @property
-    def fifo(self) -> bool:
-        """Whether the receiver keeps order and drops copies."""
-        return self.arn.endswith(".fifo")
+    def limit(self) -> int:
+        """Bytes of an entry, and of all entries of a request."""
+        return 256 * 1024
 
     def permissions(self) -> dict[str, tuple[str, ...]]:
         """The one action that sending needs, on the one receiver."""
@@ -140,7 +144,7 @@ class AwsSink(Sink[AwsSettingsT]):
             client.close()
 
     def _send_all(self, events: Sequence[Event]) -> dict[str, DeliveryError]:
-        limit = self.settings.max_message_size
+        limit = self.settings.limit
         entries = [self._fitted(event, limit) for event in events]
         failures = {
             entry.event_id: DeliveryError(
@@ -228,6 +232,27 @@ def failed_by_number(answer: Mapping[str, Any], entries: Sequence[Entry]) -> Fai
         for number, entry in enumerate(entries)
         if str(number) not in taken
     }
+
+
+def failed_in_order(results: Sequence[Mapping[str, Any]], entries: Sequence[Entry], *, taken: str) -> Failed:
+    """What a list of results, one for each entry in their order, says of those that were not taken.
+
+    Args:
+        results: The service's.
+        entries: What was sent.
+        taken: The member that only the result of an entry has that was taken.
+    """
+    found = [*results, *[{}] * (len(entries) - len(results))]
+    return {
+        entry.event_id: _refusal(result)
+        for entry, result in zip(entries, found, strict=False)
+        if taken not in result
+    }
+
+
+def _refusal(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    code = result.get("ErrorCode")
+    return {"Code": code, "Message": result.get("ErrorMessage", "")} if code else None
 
 
 def _requests(entries: Iterable[Entry], limit: int) -> Iterator[list[Entry]]:

@@ -31,8 +31,12 @@ MOST_IN_A_BATCH = 1000
 """Events that one `send` may ask for."""
 
 BUILT_IN = {
+    "eventbridge": "poller.sinks.eventbridge:EventBridgeSink",
+    "firehose": "poller.sinks.firehose:FirehoseSink",
+    "kinesis": "poller.sinks.kinesis:KinesisSink",
     "log": "poller.sinks.log:LogSink",
     "sns": "poller.sinks.sns:SnsSink",
+    "sqs": "poller.sinks.sqs:SqsSink",
     "webhook": "poller.sinks.webhook:WebhookSink",
 }
 """Every sink of this package: the `type` in the configuration, and where its class is."""

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from poller.model import EventType
-from poller.sinks.aws_messages import message
-from poller.sinks.aws_sink import AwsSettings, AwsSink, Entry, Failed, arn_setting, failed_by_number, numbered
+from poller.sinks.aws_messages import MessageSettings, message
+from poller.sinks.aws_sink import AwsSink, Entry, Failed, arn_setting, failed_by_number, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ _LONGEST_STATUS = 40
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
-class SnsSettings(AwsSettings):
+class SnsSettings(MessageSettings):
     """Events as messages of an Amazon SNS topic."""
 
     type: Literal["sns"] = "sns"
