@@ -107,7 +107,7 @@ class AwsSettings(Section):
     requests_per_second: float = Field(default=5.0, gt=0, le=1000, allow_inf_nan=False)
     """Maximum API calls per second to one region of one account. A low value leaves quota to
     submitters."""
-    poll_share: Share = 0.1
+    poll_share: Share = Field(default=0.1, json_schema_extra={"default": "10%"})
     """Part of `requests_per_second` that `poll.interval: auto` uses, for all targets of an account and region
     together."""
 
