@@ -40,11 +40,11 @@ class Details(StrEnum):
     """Whether a job has what only a Get tells, in the event's `data.details`."""
 
     COMPLETE = "complete"
-    """A Get has brought it."""
+    """A Get has brought it, or the list has it already."""
     NOT_REQUESTED = "not_requested"
-    """No Get was made: the job is open, or was found by a first scan."""
+    """No Get was made: the job is open, was found by a first scan, or `poll.details` rules it out."""
     UNAVAILABLE = "unavailable"
-    """A Get failed, so the event carries what the list has."""
+    """A Get failed or took too long, so the event carries what the list has."""
 
 
 class EventType(StrEnum):

@@ -27,7 +27,7 @@ from poller.kinds import (
     kind_of,
     kinds,
 )
-from poller.model import Outcome, Records
+from poller.model import Details, Outcome, Records
 from poller.plan import PAGE_SIZE
 from poller.times import parse_time
 
@@ -114,6 +114,52 @@ def test_details_that_only_get_shows_are_members_of_its_response(kind: Kind) -> 
     """What identifies a job, tells its status, or orders the list cannot be among them."""
     assert kind.details_only <= set(Model(kind).detail.members)
     assert not kind.details_only & {kind.arn[0], kind.status[0], kind.submitted_at[0]}
+
+
+@every_kind
+def test_the_members_of_an_ending_are_texts_that_a_get_can_bring(kind: Kind) -> None:
+    """Each is in the response of Get, and the outcomes are those that the kind declares."""
+    members = Model(kind).detail.members
+    for outcome, names in kind.end_members.items():
+        assert outcome is None or outcome in kind.outcomes.values()
+        assert {members[name].type_name for name in names} == {"string"}
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "details"),
+    [
+        ("InProgress", {}, Details.COMPLETE),
+        ("Completed", {}, Details.COMPLETE),
+        ("Failed", {}, Details.NOT_REQUESTED),
+        ("Failed", {"failureMessage": None}, Details.NOT_REQUESTED),
+        ("Failed", {"failureMessage": "why"}, Details.COMPLETE),
+        ("Evicted", {"endTime": "2026-11-20T09:00:00Z"}, Details.COMPLETE),
+    ],
+)
+def test_an_invocation_lacks_nothing_but_the_reason_of_its_failure(
+    status: str, more: dict[str, Any], details: Details
+) -> None:
+    """Its list has all that its Get has, so a Get is needed only for what is missing there."""
+    item = {"invocationArn": ASYNC_ARN, "status": status, **more}
+    assert ASYNC_INVOKE.observe(item).details is details
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "details"),
+    [
+        ("InProgress", {"clientRequestToken": "a"}, Details.NOT_REQUESTED),
+        ("Completed", {}, Details.NOT_REQUESTED),
+        ("Stopped", {"clientRequestToken": "a"}, Details.COMPLETE),
+        ("Failed", {"clientRequestToken": "a"}, Details.NOT_REQUESTED),
+        ("Failed", {"clientRequestToken": "a", "message": "why"}, Details.COMPLETE),
+    ],
+)
+def test_a_batch_job_lacks_what_its_list_leaves_out(
+    status: str, more: dict[str, Any], details: Details
+) -> None:
+    """Its token always, and its message if it failed; an open job lacks them until it ends."""
+    item = {"jobArn": BATCH_ARN, "status": status, **more}
+    assert MODEL_INVOCATION_JOB.observe(item).details is details
 
 
 @every_kind

@@ -46,6 +46,8 @@ ASYNC_INVOKE = Kind(
     model_id=("modelArn",),
     message=("failureMessage",),
     output_uri=("outputDataConfig", "s3OutputDataConfig", "s3Uri"),
+    # The list has every member of the Get, so a Get tells more only if this one is missing.
+    end_members=MappingProxyType({Outcome.FAILED: frozenset({"failureMessage"})}),
     polled_by_default=True,
 )
 
@@ -91,6 +93,12 @@ MODEL_INVOCATION_JOB = Kind(
         ("processedRecordCount",),
         ("successRecordCount",),
         ("errorRecordCount",),
+    ),
+    end_members=MappingProxyType(
+        {
+            Outcome.FAILED: frozenset({"clientRequestToken", "message"}),
+            None: frozenset({"clientRequestToken"}),
+        }
     ),
     polled_by_default=True,
 )

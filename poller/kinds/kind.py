@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from poller.errors import ItemError
-from poller.model import Job, Outcome, Records, storable
+from poller.model import Details, Job, Outcome, Records, storable
 from poller.times import parse_time
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Kind:
         expires_at: Where the time stands at which the service gives a job up.
         records: Total, processed, succeeded and failed, for kinds that count.
         longest_run: How long a job can run at most.
+        end_members: Top-level members that an ended job should have, by outcome; `None` stands for every
+            outcome that is not named. A Get can add one that a list item lacks.
         polled_by_default: Whether a target that names no kinds polls this one. A kind added later is not
             polled by default, because the roles that users have granted do not allow its operations.
         outcome_by_records: Whether failed records make the outcome of an ended job worse.
@@ -111,6 +113,7 @@ class Kind:
     expires_at: Path | None = None
     records: tuple[Path, Path, Path, Path] | None = None
     longest_run: timedelta = timedelta(hours=168)
+    end_members: Mapping[Outcome | None, frozenset[str]] = MappingProxyType({})
     polled_by_default: bool = False
     outcome_by_records: bool = False
     ranks: Mapping[str, int] = field(init=False, repr=False, compare=False)
@@ -216,6 +219,7 @@ class Kind:
             expires_at = parse_time(_at(item, self.expires_at))
             times = (submitted_at, modified_at, ended_at, expires_at)
             terminal = _has_ended(*times, now=not_after, longest_run=self.longest_run)
+        lacking = self._lacks_end_members(item, outcome) if terminal else bool(self.details_only)
         return Job(
             arn=arn,
             kind=self.name,
@@ -235,8 +239,14 @@ class Kind:
             input_uri=_text(item, self.input_uri),
             output_uri=_text(item, self.output_uri),
             records=records,
+            details=Details.NOT_REQUESTED if lacking else Details.COMPLETE,
             raw=item,
         )
+
+    def _lacks_end_members(self, item: Mapping[str, Any], outcome: Outcome | None) -> bool:
+        """Whether an ended job's item lacks what a Get could add."""
+        expected = self.end_members.get(outcome, self.end_members.get(None, frozenset()))
+        return any(item.get(name) is None for name in expected)
 
 
 def is_job_id(text: str) -> bool:

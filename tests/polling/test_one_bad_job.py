@@ -353,7 +353,7 @@ def test_details_that_a_throttled_get_could_not_bring_are_tried_again_or_said(
 
 
 def test_an_event_says_whether_it_has_what_only_a_get_tells(bench: Bench) -> None:
-    """An open job's event has no details, nor has that of a first scan; an ending has."""
+    """That of an open batch job has not, nor has that of a first scan; that of an ending has."""
     arn = bench.simulator.submit_batch(script=[("Completed", 0)])
     (event,) = bench.poll(emit=True).events
     assert event["data"]["details"] == "not_requested"
@@ -361,6 +361,25 @@ def test_an_event_says_whether_it_has_what_only_a_get_tells(bench: Bench) -> Non
     assert [event["data"]["details"] for event in bench.polls(1)[0].events] == ["not_requested"]
     bench.simulator.force(arn, "Completed")
     assert [event["data"]["details"] for event in bench.polls(1)[0].events] == ["complete"]
+
+
+def test_a_failure_without_its_reason_is_got(baselined: Bench) -> None:
+    """An invocation needs no Get, but for the message of a failure that the list does not show."""
+    arns = [baselined.simulator.submit_async(script=OPEN) for _ in range(2)]
+    baselined.poll(ASYNC)
+    for arn in arns:
+        baselined.simulator.force(arn, "Failed", message="why")
+    hidden = faults.Change(
+        lambda item: {key: value for key, value in item.items() if key != "failureMessage"},
+        operation=LISTS[ASYNC],
+        arn=arns[0],
+    )
+    with baselined.simulator.faults.active(hidden):
+        (poll,) = baselined.polls(1, ASYNC)
+    assert poll.calls == [LISTS[ASYNC], GETS[ASYNC]]
+    assert {(event["data"]["message"], event["data"]["details"]) for event in poll.events} == {
+        ("why", "complete")
+    }
 
 
 def test_one_reset_connection_is_no_throttling(
