@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from poller.aws.limits import Patience
     from poller.aws.sessions import Client
     from poller.kinds import Kind
 
@@ -133,15 +134,20 @@ class JobsApi:
             raise IncompleteScanError(message, reason=AwsReason.MALFORMED)
         return Page(items=items or [], token=following or None, served_at=_served_at(response))
 
-    def get(self, arn: str) -> Answer:
+    def get(self, arn: str, patience: Patience | None = None) -> Answer:
         """Get one job.
+
+        Args:
+            arn: The job.
+            patience: How long it may take; without limit by default.
 
         Raises:
             AwsError: It could not be had; with `NOT_FOUND` if the service says that there is no such job.
         """
         try:
             with translated(self._kind.get_operation):
-                response = self._client.call(self._kind.get_operation, **{self._kind.get_parameter: arn})
+                asked = {self._kind.get_parameter: arn}
+                response = self._client.call(self._kind.get_operation, patience=patience, **asked)
         except AwsError as error:
             if self._kind.is_gone(error.code, str(error)):
                 raise AwsError(str(error), reason=AwsReason.NOT_FOUND, code=error.code) from error

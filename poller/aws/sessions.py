@@ -26,10 +26,11 @@ from botocore.credentials import Credentials, DeferredRefreshableCredentials
 
 from poller import aws_codes, logs
 from poller.aws.failures import translated
-from poller.aws.limits import RateLimit
+from poller.aws.limits import Patience, RateLimit
 from poller.aws.wire import FIRST_ERROR_STATUS, VerbatimParserFactory
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
+from poller.kinds import KINDS
 from poller.redaction import register_rotating_secret
 from poller.settings.types import account_of_role
 
@@ -47,6 +48,7 @@ _REFUSED_SECONDS = 60.0
 """How long credentials that were refused are not looked for again."""
 _IDENTITY_SECONDS = 3
 """How long STS may take to connect, and to answer, when it is asked whose credentials these are."""
+_LISTINGS = frozenset(kind.list_operation for kind in KINDS.values())
 _BEARER_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
 
 
@@ -78,12 +80,20 @@ class _Call:
     """A call that the present thread makes.
 
     Args:
+        client: Makes it.
         access: On whose behalf.
+        patience: How long it may take.
     """
 
-    def __init__(self, access: AccountAccess) -> None:
+    def __init__(self, client: Client, access: AccountAccess, patience: Patience) -> None:
         self.access = access
-        self.throttled = False
+        self.patience = patience
+        self._client = client
+
+    def note_throttle(self) -> None:
+        """Take note that AWS throttles it."""
+        self.patience.throttled = True
+        self._client.throttled = True
 
 
 _calling: ContextVar[_Call] = ContextVar("calling")
@@ -103,19 +113,25 @@ class Client:
         """Whether AWS has throttled any call, also one that succeeded in the end."""
         self._access = access
 
-    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    def call(
+        self, operation: str, /, *, patience: Patience | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """Call an operation, such as `ListAsyncInvokes`, and return the response.
 
+        Args:
+            operation: Its name.
+            patience: Nothing is sent any more once it has ended; what was sent is waited for.
+            parameters: As the SDK takes them.
+
         Raises:
+            AwsError: The patience has ended.
             Exception: Whatever the SDK raises.
         """
-        call = _Call(self._access)
-        before = _calling.set(call)
+        before = _calling.set(_Call(self, self._access, patience or Patience()))
         try:
             response: dict[str, Any] = getattr(self.shared, xform_name(operation))(**parameters)
         finally:
             _calling.reset(before)
-            self.throttled = self.throttled or call.throttled
         return response
 
 
@@ -370,8 +386,12 @@ class Sessions:
 
     def _before_send(self, region: str) -> Any:
         def handle(event_name: str, **_: Any) -> None:
-            self._limit(_calling.get().access, region).wait()
-            self._metrics.aws_requests.labels(*_operation(event_name)).inc()
+            call = _calling.get()
+            service, operation = _operation(event_name)
+            limit = self._limit(call.access, region)
+            limit.wait(listing=operation in _LISTINGS, patience=call.patience)
+            call.patience.begin()
+            self._metrics.aws_requests.labels(service, operation).inc()
 
         return handle
 
@@ -386,7 +406,7 @@ class Sessions:
         self, event_name: str, response_dict: Any, parsed_response: Any, exception: Exception | None, **_: Any
     ) -> None:
         service, operation = _operation(event_name)
-        if isinstance(exception, StoppedError):
+        if isinstance(exception, StoppedError | AwsError):
             return  # raised while waiting for the turn; nothing was sent
         if exception is not None:
             code = type(exception).__name__
@@ -402,7 +422,7 @@ class Sessions:
             self._refused(_calling.get().access)
         if code in aws_codes.THROTTLED or status == _THROTTLED_STATUS:
             self._metrics.aws_throttles.labels(service).inc()
-            _calling.get().throttled = True
+            _calling.get().note_throttle()
 
 
 def _operation(event_name: str) -> tuple[str, str]:

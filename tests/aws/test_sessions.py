@@ -13,6 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from poller.aws import AccountAccess, JobsApi
+from poller.aws.limits import Patience
 from poller.aws.sessions import home_region
 from poller.credential_files import CredentialFiles
 from poller.errors import AwsError, AwsReason, StoppedError
@@ -166,6 +167,35 @@ def test_a_stop_ends_the_wait_and_counts_as_nothing(
     assert simulator.requests.count() == requests(metrics) == 1
     assert failures(metrics, "StoppedError") == 0
     assert failures(metrics, "unknown") == 0
+
+
+def test_a_call_is_not_tried_again_after_its_patience(
+    make_sessions: MakeSessions, simulator: Simulator, metrics: Metrics, impatient: None
+) -> None:
+    """Throttled, it waits for its next turn at the rate limit and is then given up; no request is sent."""
+    sessions = make_sessions(requests_per_second=0.001, max_attempts=5)
+    simulator.faults.add(faults.Throttle())
+    jobs = JobsApi(sessions.client(OWN, DEFAULT_REGION, "bedrock"), MODEL_INVOCATION_JOB)
+    arn = MODEL_INVOCATION_JOB.make_arn("abcdefghwxyz", account="123456789012", region=DEFAULT_REGION)
+    with pytest.raises(AwsError, match=r"given up after 0.05 s: throttled") as caught:
+        jobs.get(arn, Patience(0.05))
+    assert caught.value.reason is AwsReason.THROTTLED
+    assert jobs.throttled
+    labels = {"service": "bedrock", "operation": "GetModelInvocationJob"}
+    assert simulator.requests.count() == value(metrics, "aws_api_requests_total", **labels) == 1
+    assert value(metrics, "aws_api_request_failures_total", **labels, error_code="AwsError") == 0
+
+
+def test_a_listing_goes_before_the_gets_that_wait(make_sessions: MakeSessions, simulator: Simulator) -> None:
+    """It has the next turn at the rate limit, though forty of them stand there for ever."""
+    sessions = make_sessions(requests_per_second=10)
+    listing(sessions)
+    (limit,) = sessions._limits.values()
+    for _ in range(40):
+        limit.join(listing=False)
+    for _ in range(10):
+        simulator.submit_batch(script=[("InProgress", 0)])
+    assert listing(sessions) == 10
 
 
 def test_what_cannot_become_a_client_has_a_reason(make_sessions: MakeSessions) -> None:
