@@ -118,7 +118,8 @@ class Components:
             self.metrics,
             requests_per_second=settings.aws.requests_per_second,
             max_attempts=settings.aws.max_attempts,
-            pool_size=settings.poll.concurrency,
+            # A poll lists and gets side by side.
+            pool_size=settings.poll.concurrency * (settings.poll.details_concurrency + 1),
             stop=self.stop,
         )
         self.accounts = accounts or {}
@@ -297,6 +298,7 @@ class Components:
             route=self.router,
             metrics=self.metrics,
             gets=self._budget if bounded else unlimited,
+            stop=self.stop,
             on_progress=on_progress,
             on_failure=self._use_another_access,
         )

@@ -96,9 +96,11 @@ class RateLimit:
         patience = patience or Patience()
         ticket = self.join(listing=listing)
         try:
-            while (seconds := self.take(ticket)) > 0 and patience.left > 0:
+            while patience.left > 0:
+                if (seconds := self.take(ticket)) == 0:
+                    break
                 self._sleep(min(seconds, patience.left))
-            if seconds > 0:
+            else:
                 raise patience.error()
         finally:
             self.leave(ticket)

@@ -1,4 +1,4 @@
-"""Records what the answers of one poll show: parse → diff → enrich → record.
+"""Records what the answers of one poll show: parse → diff → record, or wait for details and then record.
 
 Each page is diffed, committed and forgotten, so memory does not grow with the number of jobs. What a page
 shows is recorded even if the next page never comes. Only the open jobs, which quotas keep few, are held, to
@@ -12,28 +12,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
-from poller.diff import diff, supersedes
+from poller.aws.limits import Patience
+from poller.diff import diff
 from poller.errors import AwsError, AwsReason, ItemError
 from poller.events import happened_at, job_event
 from poller.model import Details
+from poller.polling.endings import LAST, Endings, first_to_ask
 from poller.store import Observation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from concurrent.futures import Future
     from datetime import datetime
 
     from poller.aws import JobsApi, Page
     from poller.kinds import Kind
     from poller.model import Change, Job, JobState, Target
     from poller.plan import OpenJob
+    from poller.polling.gets import Gets
     from poller.polling.poller import Poller
     from poller.store import Claim
 
 _log = logs.get(__name__)
 
-_ENDED_AT_ONCE = 20
-"""How many ended jobs wait for their details before they are recorded; bounds what a kill repeats."""
-_DETAIL_ATTEMPTS = 3
+_MOST_WAITING = 1000
+"""How many endings may wait for their details before the next page is looked at; bounds memory."""
 _SKEW_SECONDS = 60.0
 _NO_DATE = timedelta(days=1)
 """How much later than the local clock a time may be, where the service's answer has no `Date`."""
@@ -85,11 +88,12 @@ class JobRecorder:
         poller: What the poll belongs to.
         claim: The lease to write under.
         api: Makes the calls.
+        gets: Makes the Gets.
         kind: The declaration of the target's kind.
         report: Counts what was found.
         open_jobs: The snapshot's open jobs at the beginning.
         announce: Whether a job without a row is an event.
-        gets: How many Gets the poll may make.
+        budget: How many Gets the poll may make.
         reserved: Gets that are kept back for open jobs which the listing does not show.
     """
 
@@ -99,24 +103,27 @@ class JobRecorder:
         *,
         claim: Claim,
         api: JobsApi,
+        gets: Gets,
         kind: Kind,
         report: PollReport,
         open_jobs: Sequence[OpenJob],
         announce: bool,
-        gets: int,
+        budget: int,
         reserved: int,
     ) -> None:
         self.poller = poller
         self.claim = claim
         self.api = api
+        self.gets = gets
         self.kind = kind
+        self.announce = announce
+        self.endings = Endings(self, poller.details)
         self._snapshot = poller.snapshot
         self._metrics = poller.metrics
         self.report = report
-        self._announce = announce
         self._pages = 0
-        self._reserved = min(reserved, gets // 2)
-        self.gets_left = gets
+        self._reserved = min(reserved, budget // 2)
+        self.gets_left = budget
         self.unseen = {job.arn: job for job in open_jobs}
         """Open jobs that no answer has shown yet."""
         self.returned: set[str] = set()
@@ -145,22 +152,22 @@ class JobRecorder:
         self.record_jobs([replace(job, details=Details.COMPLETE)], known)
 
     def record_jobs(self, jobs: Sequence[Job], known: Mapping[str, JobState]) -> None:
-        """Diff jobs against their rows and record the changes: endings with details, a few at a time."""
+        """Diff jobs against their rows, record the changes, and ask for the details that endings lack."""
         self.keep_lease()
         for job in jobs:
             missed = self.unseen.pop(job.arn, None)
             if missed is not None and missed.missed:
                 self.returned.add(job.arn)
-        changes = diff(known, jobs, announce_new=self._announce)
-        self.record([change for change in changes if not self._lacks_details(change)])
-        ended = [change.job for change in changes if self._lacks_details(change)]
+        changes = diff(known, self.endings.without_waiting(jobs), announce_new=self.announce)
+        self.record([change for change in changes if not self.endings.lacks_details(change)])
+        ended = first_to_ask(change.job for change in changes if self.endings.lacks_details(change))
         affordable = max(0, min(len(ended), self.gets_left - self._reserved))
         # An ending that is not recorded now is still news to the next poll, which begins where this one did.
         self.deferred += len(ended) - affordable
         self.gets_left -= affordable
-        for start in range(0, affordable, _ENDED_AT_ONCE):
-            few = ended[start : min(start + _ENDED_AT_ONCE, affordable)]
-            self.record(diff(known, [self._enrich(job) for job in few], announce_new=self._announce))
+        for job in ended[:affordable]:
+            self.endings.ask(job, known.get(job.arn))
+        self.record_until(lambda: len(self.endings) <= _MOST_WAITING)
 
     def record(self, changes: Sequence[Change]) -> None:
         """Write changes with the events they publish and the deliveries these owe."""
@@ -184,21 +191,42 @@ class JobRecorder:
         self.poller.progressed(self.claim.target)
         self._snapshot.leases.renew(self.claim)
 
-    def get(self, arn: str, listed: Mapping[str, Any] | None = None) -> tuple[Job, datetime | None]:
-        """Get one job; with the service's own time of the answer.
-
-        Args:
-            arn: The job.
-            listed: Its item of the list, for members that the Get lacks.
+    def get(self, arn: str) -> tuple[Job, datetime | None]:
+        """Get one job, and record endings meanwhile; with the service's own time of the answer.
 
         Raises:
             AwsError: It could not be had.
             ItemError: The answer cannot be used.
         """
         self.keep_lease()
-        answer = self.api.get(arn)
-        item = {**listed, **answer.item} if listed else answer.item
-        return self.kind.observe(item, self._limit(answer.served_at)), answer.served_at
+        get = self.gets.ask(arn, LAST, Patience())
+        self.record_until(lambda: get.done)
+        answer = get.result()
+        return self.observe(answer.item, answer.served_at), answer.served_at
+
+    def observe(self, item: Any, served_at: datetime | None) -> Job:
+        """Read an item that the service showed at a time.
+
+        Raises:
+            ItemError: It cannot be used.
+        """
+        return self.kind.observe(item, self._limit(served_at))
+
+    def record_until(self, condition: Callable[[], bool]) -> None:
+        """Record endings as their details come, until something is the case."""
+        while not condition():
+            if done := self.gets.collect():
+                self.keep_lease()
+                self.endings.settle(done)
+
+    def record_meanwhile(self, page: Future[Page | None]) -> None:
+        """Record endings as their details come, until a page has come."""
+        page.add_done_callback(lambda _: self.gets.nudge())
+        self.record_until(page.done)
+
+    def record_endings(self) -> None:
+        """Record every ending that waits for its details, as soon as these are there or given up."""
+        self.record_until(lambda: not self.endings)
 
     def quarantine(self, error: ItemError) -> None:
         """Count an item that cannot be used, and log it once."""
@@ -247,7 +275,7 @@ class JobRecorder:
 
     def _parse_item(self, item: Any, served_at: datetime | None) -> Job | None:
         try:
-            job = self.kind.observe(item, self._limit(served_at))
+            job = self.observe(item, served_at)
         except ItemError as error:
             if error.arn is not None:
                 self.unseen.pop(error.arn, None)
@@ -275,33 +303,6 @@ class JobRecorder:
             if row.modified_at is not None and row.modified_at > limit
         }
         return {**known, **absurd} if absurd else known
-
-    def _lacks_details(self, change: Change) -> bool:
-        # A first scan finds history; a Get for each job of it would cost more than all that follows.
-        announced = self.claim.baselined and change.event_type is not None
-        return announced and change.job.terminal and change.job.details is Details.NOT_REQUESTED
-
-    def _enrich(self, job: Job) -> Job:
-        """The ended job with what only a Get shows; unchanged if the Get fails or shows an older state."""
-        for attempt in range(1, _DETAIL_ATTEMPTS + 1):
-            try:
-                detailed, _ = self.get(job.arn, job.raw)
-            except (AwsError, ItemError) as error:
-                throttled = isinstance(error, AwsError) and error.reason is AwsReason.THROTTLED
-                if throttled and attempt < _DETAIL_ATTEMPTS and self.gets_left > self._reserved:
-                    self.gets_left -= 1
-                    continue
-                self.count_failed_get(error)
-                self.warn_once(
-                    "job.details_unavailable", str(error.reason), job_arn=job.arn, error=str(error)
-                )
-                break
-            if detailed.arn == job.arn and supersedes(detailed, job):
-                return replace(detailed, details=Details.COMPLETE)
-            # The answer of a replica that lags tells nothing.
-            break
-        self._metrics.details_unavailable.inc()
-        return replace(job, details=Details.UNAVAILABLE)
 
     def _write(self, observations: Sequence[Observation], observed_at: datetime) -> None:
         if not observations and not self.returned:

@@ -6,14 +6,18 @@ Blocking; runs in a thread.
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from poller import logs
 from poller.errors import AwsError, AwsReason
 from poller.plan import ScanPlan, choose, full_scan, narrowest
+from poller.polling.endings import DetailsPolicy
+from poller.polling.gets import Get, Gets
 from poller.polling.lease_keeper import LeaseKeeper
 from poller.polling.page import JobRecorder, PollReport
 from poller.polling.stragglers import Stragglers
@@ -50,6 +54,7 @@ class Poller:
         route: The sinks an event is owed to, by its `data`.
         metrics: Where it is counted.
         gets: How many Gets one poll of a target may make.
+        stop: Set to make running polls give up.
         now: The local clock; only for `observed_at`.
         on_progress: Called whenever the poll of a target has got further.
         on_failure: Called with a target and the failure that ended its poll.
@@ -65,6 +70,7 @@ class Poller:
         route: Callable[[Mapping[str, Any]], tuple[str, ...]],
         metrics: Metrics,
         gets: Callable[[Target], int] = unlimited,
+        stop: threading.Event | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_progress: Callable[[Target], None] = lambda _: None,
         on_failure: Callable[[Target, AwsError], None] = lambda *_: None,
@@ -76,7 +82,10 @@ class Poller:
         self._api = api
         self._kind = kind
         self._settings = settings
-        self._gets = gets
+        self.details = DetailsPolicy(settings.details, settings.details_wait.total_seconds())
+        self._budget = gets
+        self._stop = stop or threading.Event()
+        self._unanswered = defaultdict[str, set[Get]](set)
         self._on_progress = on_progress
         self._on_failure = on_failure
         self._keeper = LeaseKeeper(snapshot.leases.renew, lease=snapshot.leases.lease)
@@ -121,33 +130,53 @@ class Poller:
         report.full = plan.full
         self.metrics.scans.labels("full" if plan.full else "window").inc()
         api = self._api(target)
+        gets = Gets(
+            api.get,
+            most=self._settings.details_concurrency,
+            stop=self._stop,
+            unanswered=self._unanswered[target.id],
+        )
         recorder = JobRecorder(
             self,
             claim=claim,
             api=api,
+            gets=gets,
             kind=self._kind(target),
             report=report,
             open_jobs=open_jobs,
             announce=claim.baselined or self._settings.first_scan == "emit",
-            gets=self._gets(target),
+            budget=self._budget(target),
             reserved=len(plan.gets),
         )
         stragglers = Stragglers(recorder, plan, open_jobs, first=self._deferred.pop(target.id, []))
         try:
-            for page in prefetch(api.pages(plan.since)):
-                if self._shows_unknown_account(page, report):
-                    self.snapshot.leases.release(claim)
-                    return
-                recorder.record_page(page)
-            if not claim.baselined and not report.jobs:
-                # Taken at its word, an empty first list would make news of a whole history later.
-                for page in api.pages(plan.since):
-                    recorder.record_page(page)
+            if not self._list(plan, recorder, report):
+                self.snapshot.leases.release(claim)
+                return
             stragglers.get_unlisted()
             stragglers.count_absences()
+            recorder.record_endings()
+        except AwsError:
+            # What was shown is recorded, whatever came after it.
+            recorder.record_endings()
+            raise
         finally:
+            gets.close()
             report.throttled = api.throttled
         self._finish(claim, recorder, stragglers, report)
+
+    def _list(self, plan: ScanPlan, recorder: JobRecorder, report: PollReport) -> bool:
+        """List and record the jobs; false if the pages show an account that was unknown, and nothing is."""
+        pages = recorder.api.pages
+        for page in prefetch(pages(plan.since), recorder.record_meanwhile):
+            if self._shows_unknown_account(page, report):
+                return False
+            recorder.record_page(page)
+        if not report.known and not report.jobs:
+            # Taken at its word, an empty first list would make news of a whole history later.
+            for page in pages(plan.since):
+                recorder.record_page(page)
+        return True
 
     def _plan(self, claim: Claim, open_jobs: Sequence[OpenJob]) -> ScanPlan:
         age, interval = claim.full_scan_age, self._settings.full_scan_interval.total_seconds()
@@ -210,8 +239,14 @@ class Poller:
             _log.warning(event, target=target.id, **fields)
 
 
-def prefetch(pages: Iterator[Page]) -> Iterator[Page]:
+def prefetch(
+    pages: Iterator[Page], meanwhile: Callable[[Future[Page | None]], None] = lambda _: None
+) -> Iterator[Page]:
     """Yield the same pages; one more is being fetched meanwhile, in a thread, and never two.
+
+    Args:
+        pages: The pages.
+        meanwhile: Called before a page is waited for; may return once it has come.
 
     A listing of a single page, the usual case, needs no thread. Whatever the fetch raises is raised in its
     turn, after the pages before it.
@@ -225,4 +260,5 @@ def prefetch(pages: Iterator[Page]) -> Iterator[Page]:
         while page is not None:
             following = thread.submit(next, pages, None)
             yield page
+            meanwhile(following)
             page = following.result()

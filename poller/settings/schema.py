@@ -79,6 +79,15 @@ class PollSettings(Section):
     each."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Targets polled at the same time, in threads."""
+    details: Literal["always", "failed", "never"] = "always"
+    """Endings for which a Get fetches what the list omits: `always`, `failed` (all but succeeded) or
+    `never`."""
+    details_wait: Duration = Field(
+        default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(minutes=2)
+    )
+    """Longest delay of an event by a throttled or unanswered Get, 100ms to 2m. Then it lacks the details."""
+    details_concurrency: int = Field(default=8, ge=1, le=64)
+    """Gets of one poll at the same time."""
     backlog_limit: int = Field(default=100_000, ge=1)
     """Above this number of pending deliveries, targets are polled up to eight times less often. Nothing
     is dropped."""

@@ -72,21 +72,27 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fail(Fault):
-    """Answer with an error; by default the service's own 500.
+class OfGets(Fault):
+    """What can be limited to the Gets of one job.
 
     Args:
         arn: Only Gets of this job.
     """
 
     arn: str | None = None
-    code: str = "InternalServerException"
-    status: int = 500
-    message: str = "An internal server error occurred. Retry your request."
 
     def matches(self, call: Call) -> bool:
         """Whether this is a request that the fault is for, also by the job."""
         return Fault.matches(self, call) and self.arn in {None, call.arn}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fail(OfGets):
+    """Answer with an error; by default the service's own 500."""
+
+    code: str = "InternalServerException"
+    status: int = 500
+    message: str = "An internal server error occurred. Retry your request."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,7 +127,7 @@ class AccessDenied(Fail):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Latency(Fault):
+class Latency(OfGets):
     """Answer late, by this many seconds of real time."""
 
     seconds: float = 1.0

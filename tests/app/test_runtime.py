@@ -136,3 +136,10 @@ def test_a_daemon_outlives_a_store_that_fails_for_a_while(
     daemon = Daemon(built, signals=False)
     running(daemon, lambda: eventually(lambda: len(failures) > 5))
     assert built.metrics.registry.get_sample_value("bedrock_poller_config_last_reload_successful") == 1
+
+
+def test_each_client_has_a_connection_for_every_call_at_once(components: Callable[..., Components]) -> None:
+    """Every poll may list while as many Gets as are configured are under way."""
+    found = components(POLL__CONCURRENCY="3", POLL__DETAILS_CONCURRENCY="4")
+    client = found.api(next(iter(found.targets)))._client.shared
+    assert client.meta.config.max_pool_connections == 3 * (1 + 4)

@@ -104,6 +104,9 @@ class Bench:
         route: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda _: ("audit",),
         on_progress: Callable[[Target], None] = lambda _: None,
         now: Callable[[], datetime] | None = None,
+        details: str = "always",
+        details_wait: float = 10.0,
+        details_concurrency: int = 8,
     ) -> Poller:
         """What polls."""
         return Poller(
@@ -111,12 +114,17 @@ class Bench:
             api=self.calls.api,
             kind=lambda target: KINDS[target.kind],
             # A test's full scans may be due sooner than a configuration may have them.
-            settings=PollSettings(overlap=overlap, first_scan="emit" if emit else "baseline").model_copy(
-                update={"full_scan_interval": full_scan_interval}
-            ),
+            settings=PollSettings(
+                overlap=overlap,
+                first_scan="emit" if emit else "baseline",
+                details=details,
+                details_wait=timedelta(seconds=details_wait),
+                details_concurrency=details_concurrency,
+            ).model_copy(update={"full_scan_interval": full_scan_interval}),
             route=route,
             metrics=self.metrics,
             gets=gets,
+            stop=self.calls.stop,
             now=now or self.clock,
             on_progress=on_progress,
         )

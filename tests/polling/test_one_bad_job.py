@@ -336,13 +336,14 @@ def test_large_items_are_recorded_a_few_at_a_time(baselined: Bench) -> None:
 def test_details_that_a_throttled_get_could_not_bring_are_tried_again_or_said(
     baselined: Bench, times: int | None
 ) -> None:
-    """Within the budget the Get is made again; else the event says so, under the same id (fault 74)."""
+    """For `details_wait` the Get is made again; then the event says so, under the same id (fault 74)."""
     arn = baselined.simulator.submit_batch(script=OPEN, token="a-token")
     baselined.poll()
     baselined.clock.tick(60)
     baselined.simulator.force(arn, "Completed")
+    wait = 0.5 if times is None else 10
     with baselined.simulator.faults.active(faults.Throttle(operation=GETS[BATCH], times=times)):
-        (event,) = baselined.poll().events
+        (event,) = baselined.poll(details_wait=wait).events
     data = event["data"]
     if times is None:
         assert (data["details"], data["client_request_token"]) == ("unavailable", None)

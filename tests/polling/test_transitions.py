@@ -185,7 +185,7 @@ def test_an_ending_is_announced_even_if_the_get_fails(baselined: Bench, fault: f
     baselined.clock.tick(5)
     baselined.simulator.force(arn, "Failed", message="why")
     with baselined.simulator.faults.active(fault):
-        poll = baselined.poll()
+        poll = baselined.poll(details_wait=0.5)
     assert poll.report.failure is None
     assert poll.told == [("InProgress", "Failed")]
     assert (poll.events[0]["data"]["message"], poll.events[0]["data"]["job_arn"]) == (None, arn)

@@ -169,6 +169,20 @@ def test_latency_is_waited_out(simulator: Simulator, service: Service) -> None:
     assert time.monotonic() - began >= 0.3
 
 
+def test_latency_can_be_that_of_one_job(simulator: Simulator, service: Service) -> None:
+    """Its Gets are answered late, those of another job and listings at once."""
+    from botocore.config import Config
+
+    config = Config(read_timeout=0.2, retries={"total_max_attempts": 1})
+    hasty = service.client("bedrock", config=config)
+    slow, other = (simulator.submit_batch(script=OPEN) for _ in range(2))
+    simulator.faults.add(faults.Latency(arn=slow, seconds=0.5))
+    assert hasty.get_model_invocation_job(jobIdentifier=other)["jobArn"] == other
+    assert len(hasty.list_model_invocation_jobs()["invocationJobSummaries"]) == 2
+    with pytest.raises(ReadTimeoutError):
+        hasty.get_model_invocation_job(jobIdentifier=slow)
+
+
 def test_a_token_expires(simulator: Simulator, control: Any, three: list[str]) -> None:
     """An expired token is refused with a ValidationException on the page it was for."""
     simulator.faults.add(faults.ExpiredToken(page=3))
