@@ -53,6 +53,11 @@ class Patience:
         """The seconds that remain."""
         return self.ends_at - self._clock()
 
+    @property
+    def spent(self) -> float:
+        """The seconds since the first turn; 0 before it, and if there is no end."""
+        return self.seconds - self.left if self.ends_at < math.inf else 0.0
+
     def error(self) -> AwsError:
         """Why a call that takes longer is given up."""
         reason = AwsReason.THROTTLED if self.throttled else AwsReason.NETWORK

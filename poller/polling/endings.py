@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LAST: Order = (2,)
 """The order of Gets that go after those of endings."""
+_MOST_LEFT = 1000
+"""Endings beyond the budget that are remembered; bounds memory."""
 _NO_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -72,9 +74,15 @@ class Endings:
         self._recorder = recorder
         self._policy = policy
         self._waiting: dict[str, _Ending] = {}
+        self._left: dict[str, _Ending] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def left(self) -> int:
+        """How many are left to the next poll."""
+        return len(self._left)
 
     def lacks_details(self, change: Change) -> bool:
         """Whether a change is an ending for which a Get is to be made."""
@@ -87,6 +95,7 @@ class Endings:
         """The jobs but those that wait, whose event says the latest that was listed of their end."""
         others = []
         for job in jobs:
+            self._left.pop(job.arn, None)
             ending = self._waiting.get(job.arn)
             if ending is None:
                 others.append(job)
@@ -98,6 +107,19 @@ class Endings:
         """Ask for the details of an ended job, whose row is given if it has one."""
         self._waiting[job.arn] = _Ending(job, known)
         self._recorder.gets.ask(job.arn, _order(job), Patience(self._policy.wait))
+
+    def leave(self, job: Job, known: JobState | None) -> None:
+        """Leave an ended job to the next poll, or to this one should it have to wait."""
+        if len(self._left) < _MOST_LEFT:
+            self._left[job.arn] = _Ending(job, known)
+        else:
+            self._recorder.deferred += 1
+
+    def ask_left(self, most: int) -> None:
+        """Ask for the details of some that were left, after all."""
+        for ending in sorted(self._left.values(), key=lambda ending: _order(ending.job))[:most]:
+            del self._left[ending.job.arn]
+            self.ask(ending.job, ending.known)
 
     def settle(self, done: Sequence[Get]) -> None:
         """Record the endings among Gets that are done, with what these brought."""

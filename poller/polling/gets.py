@@ -32,6 +32,8 @@ _FIRST_PAUSE_SECONDS = 0.2
 """Before a throttled Get is made again; twice as long each time. The SDK has tried for a while by then."""
 _LOOK_SECONDS = 0.1
 """How often patience and a stop are looked at."""
+_SLOW_SECONDS = 1.0
+"""After so long a Get is no longer likely to be answered soon."""
 _MOST_UNANSWERED = 4
 """A target may leave this many times its threads behind in calls that hang."""
 _UNHEARD = (AwsReason.THROTTLED, AwsReason.NETWORK)
@@ -139,6 +141,13 @@ class Gets:
         if any(_is_heard(get) for get in done):
             self._heard_at = time.monotonic()
         return done + self._give_up()
+
+    def spare(self) -> int:
+        """How many more Gets could be made while those under way, all of them, are answered slowly or not."""
+        with self._lock:
+            slow = [get for get in self._under_way if get.patience.spent > _SLOW_SECONDS]
+            held_up = slow and len(slow) == len(self._under_way) and not self._waiting
+            return self._most - len(slow) if held_up else 0
 
     def close(self) -> None:
         """Make no more Gets; those under way end by themselves, unheard."""

@@ -133,7 +133,7 @@ class JobRecorder:
         self.high_water: datetime | None = None
         """The newest submission listed."""
         self.deferred = 0
-        """Endings that were not recorded for want of calls."""
+        """Jobs that were not recorded for want of calls, besides the endings that are left."""
 
     def record_page(self, page: Page) -> None:
         """Record what one page of the listing shows."""
@@ -162,11 +162,12 @@ class JobRecorder:
         self.record([change for change in changes if not self.endings.lacks_details(change)])
         ended = first_to_ask(change.job for change in changes if self.endings.lacks_details(change))
         affordable = max(0, min(len(ended), self.gets_left - self._reserved))
-        # An ending that is not recorded now is still news to the next poll, which begins where this one did.
-        self.deferred += len(ended) - affordable
         self.gets_left -= affordable
         for job in ended[:affordable]:
             self.endings.ask(job, known.get(job.arn))
+        # An ending that is not recorded now is still news to the next poll, which begins where this one did.
+        for job in ended[affordable:]:
+            self.endings.leave(job, known.get(job.arn))
         self.record_until(lambda: len(self.endings) <= _MOST_WAITING)
 
     def record(self, changes: Sequence[Change]) -> None:
@@ -215,9 +216,7 @@ class JobRecorder:
     def record_until(self, condition: Callable[[], bool]) -> None:
         """Record endings as their details come, until something is the case."""
         while not condition():
-            if done := self.gets.collect():
-                self.keep_lease()
-                self.endings.settle(done)
+            self._record_answered()
 
     def record_meanwhile(self, page: Future[Page | None]) -> None:
         """Record endings as their details come, until a page has come."""
@@ -225,8 +224,19 @@ class JobRecorder:
         self.record_until(page.done)
 
     def record_endings(self) -> None:
-        """Record every ending that waits for its details, as soon as these are there or given up."""
-        self.record_until(lambda: not self.endings)
+        """Record every ending that waits for its details, as soon as these are there or given up.
+
+        While it waits for slow answers alone, those that were beyond the budget have their turn.
+        """
+        while self.endings:
+            self.endings.ask_left(self.gets.spare())
+            self._record_answered()
+
+    def _record_answered(self) -> None:
+        """Wait for answers a moment, and record the endings among them."""
+        if done := self.gets.collect():
+            self.keep_lease()
+            self.endings.settle(done)
 
     def quarantine(self, error: ItemError) -> None:
         """Count an item that cannot be used, and log it once."""

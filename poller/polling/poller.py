@@ -217,12 +217,13 @@ class Poller:
         self, claim: Claim, recorder: JobRecorder, stragglers: Stragglers, report: PollReport
     ) -> None:
         """Record that the target was seen whole; or what was not, so that the next poll begins with it."""
-        report.deferred = recorder.deferred + len(stragglers.deferred)
+        unrecorded = recorder.deferred + recorder.endings.left
+        report.deferred = unrecorded + len(stragglers.deferred)
         self._deferred[claim.target.id] = stragglers.deferred
         if report.deferred:
             self.metrics.carried.inc(report.deferred)
         # A deferred ending is found again only if the window does not move past it.
-        whole = not recorder.deferred
+        whole = not unrecorded
         high_water = recorder.high_water if whole else None
         self.snapshot.leases.finish(claim, high_water=high_water, full=report.full and whole)
 

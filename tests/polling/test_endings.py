@@ -126,6 +126,16 @@ def test_one_that_hangs_costs_only_its_own_details(baselined: Bench) -> None:
     assert baselined.poll(poller=poller).events == []
 
 
+def test_one_that_hangs_holds_up_none_beyond_the_budget(baselined: Bench) -> None:
+    """While the poll waits for it alone, the endings that would be left to the next poll are recorded."""
+    hanging, *others = end(baselined, "Failed", *["Completed"] * 12)
+    late = faults.Latency(operation=GET, arn=hanging, seconds=3)
+    with baselined.simulator.faults.active(late):
+        poll = baselined.poll(details_wait=2.5, gets=lambda _: 3)
+    assert details(poll) == dict.fromkeys(others, "complete") | {hanging: "unavailable"}
+    assert poll.report.deferred == 0
+
+
 def test_what_was_listed_is_recorded_though_the_listing_fails(baselined: Bench) -> None:
     """Its details are waited for, and the failure is reported after that."""
     arns = end(baselined, "Completed", "Failed")
