@@ -149,12 +149,15 @@ def test_one_that_hangs_is_given_up_and_holds_up_no_other(
     assert hanging.answer is None
 
 
-def test_where_none_is_answered_those_behind_wait_no_longer(make: Callable[..., Gets]) -> None:
-    """They have waited as long for a thread as the ones that hang have for an answer."""
+def test_where_none_is_answered_those_behind_wait_no_longer(
+    bedrock: Bedrock, make: Callable[..., Gets]
+) -> None:
+    """They have waited as long for a thread as those that hang have for an answer, and are not asked."""
     gets = make(most=2)
     asked = [gets.ask(f"hang-{number}", (number,), Patience(0.3)) for number in range(9)]
     until(gets, asked)
     assert set(outcomes(asked).values()) == {"network"}
+    assert set(bedrock.asked) == {"hang-0", "hang-1"}
 
 
 def test_where_one_is_answered_those_behind_have_their_turn(
