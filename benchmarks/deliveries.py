@@ -74,7 +74,7 @@ def _owe(poller: Poller, count: int) -> list[Event]:
         now = datetime.now(UTC)
         seen = [
             Observation(change, job_event(change, EventType.STATUS_CHANGED, poller.target, now), ("hook",))
-            for change in diff({}, jobs, announce_new=True)
+            for change in diff({}, jobs, is_news=lambda _: True)
         ]
         snapshot.record(claim, seen)
         made += [item.event for item in seen if item.event is not None]

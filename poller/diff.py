@@ -18,23 +18,25 @@ from typing import TYPE_CHECKING
 from poller.model import Change, EventType, Job, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
-def diff(known: Mapping[str, JobState], seen: Iterable[Job], *, announce_new: bool) -> list[Change]:
+def diff(
+    known: Mapping[str, JobState], seen: Iterable[Job], *, is_news: Callable[[Job], bool]
+) -> list[Change]:
     """Say what each observation means, in the order first seen.
 
     Args:
         known: The snapshot's rows by ARN; at least those of the jobs in `seen` that have one.
         seen: One page of observations; may hold a job more than once.
-        announce_new: Whether a job without a row is an event, or is recorded silently as a baseline.
+        is_news: Whether a job without a row is an event, or is recorded silently as a baseline.
     """
     latest: dict[str, Job] = {}
     for job in seen:
         other = latest.get(job.arn)
         if other is None or supersedes(job, other):
             latest[job.arn] = job
-    changes = (_compare(known.get(job.arn), job, announce_new=announce_new) for job in latest.values())
+    changes = (_compare(known.get(job.arn), job, is_news=is_news) for job in latest.values())
     return [change for change in changes if change is not None]
 
 
@@ -73,9 +75,9 @@ def disappearance(known: JobState, job: Job) -> Change:
     )
 
 
-def _compare(known: JobState | None, job: Job, *, announce_new: bool) -> Change | None:
+def _compare(known: JobState | None, job: Job, *, is_news: Callable[[Job], bool]) -> Change | None:
     if known is None:
-        event_type = EventType.STATUS_CHANGED if announce_new else None
+        event_type = EventType.STATUS_CHANGED if is_news(job) else None
         return Change(job, None, {job.status: 1}, event_type)
     if not supersedes(job, known):
         return None

@@ -16,7 +16,7 @@ from poller.kinds import MODEL_INVOCATION_JOB
 from poller.model import Change, EventType, Job, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 START = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 NOTHING: dict[str, JobState] = {}
@@ -29,6 +29,19 @@ def observed(status: str, minute: int | None = 0, *, number: int = 0) -> Job:
     return MODEL_INVOCATION_JOB.observe({**item, **modified, "status": status})
 
 
+def announced(_: Job) -> bool:
+    """Every new job is an event."""
+    return True
+
+
+def silent(_: Job) -> bool:
+    """No new job is."""
+    return False
+
+
+NEWS = st.sampled_from([announced, silent])
+
+
 class Memory:
     """A snapshot that keeps what a store would, and every event that was published."""
 
@@ -36,9 +49,9 @@ class Memory:
         self.rows: dict[str, JobState] = {}
         self.published: list[tuple[str, Change]] = []
 
-    def take(self, page: Iterable[Job], *, announce_new: bool = True) -> list[Change]:
+    def take(self, page: Iterable[Job], *, is_news: Callable[[Job], bool] = announced) -> list[Change]:
         """Diff one page, remember it and publish."""
-        changes = diff(self.rows, page, announce_new=announce_new)
+        changes = diff(self.rows, page, is_news=is_news)
         for change in changes:
             job = change.job
             self.rows[job.arn] = JobState(
@@ -92,16 +105,16 @@ any_page = st.lists(
 )
 
 
-@given(st.lists(any_page, max_size=5), any_page, st.booleans())
+@given(st.lists(any_page, max_size=5), any_page, NEWS)
 def test_diffing_the_same_listing_again_yields_nothing(
-    history: list[list[Job]], page: list[Job], announce_new: bool
+    history: list[list[Job]], page: list[Job], is_news: Callable[[Job], bool]
 ) -> None:
     """Whatever was known and whatever a page holds, seeing the same page once more is no event."""
     memory = Memory()
     for earlier in history:
-        memory.take(earlier, announce_new=announce_new)
-    memory.take(page, announce_new=announce_new)
-    again = diff(memory.rows, page, announce_new=True)
+        memory.take(earlier, is_news=is_news)
+    memory.take(page, is_news=is_news)
+    again = diff(memory.rows, page, is_news=announced)
     assert [change for change in again if change.event_type is not None] == []
     assert all(not change.job.terminal for change in again)
 
@@ -110,22 +123,22 @@ def test_diffing_the_same_listing_again_yields_nothing(
 def test_replaying_the_events_over_the_baseline_gives_the_snapshot(history: list[list[Job]]) -> None:
     """Published changes, applied in order to what the first scan recorded, end where the snapshot stands."""
     memory = Memory()
-    memory.take(history[0], announce_new=False)
+    memory.take(history[0], is_news=silent)
     replayed = {arn: row.status for arn, row in memory.rows.items()}
     for page in history[1:]:
-        memory.take(page, announce_new=True)
+        memory.take(page, is_news=announced)
     for _, change in memory.published:
         assert change.previous_status == replayed.get(change.job.arn)
         replayed[change.job.arn] = change.job.status
     assert replayed == {arn: row.status for arn, row in memory.rows.items()}
 
 
-@given(st.lists(any_page, max_size=6), st.booleans())
-def test_no_two_happenings_share_an_id(history: list[list[Job]], announce_new: bool) -> None:
+@given(st.lists(any_page, max_size=6), NEWS)
+def test_no_two_happenings_share_an_id(history: list[list[Job]], is_news: Callable[[Job], bool]) -> None:
     """However often a job enters a status, back and forth, each entry has an id of its own."""
     memory = Memory()
     for page in history:
-        memory.take(page, announce_new=announce_new)
+        memory.take(page, is_news=is_news)
     assert len(set(memory.ids)) == len(memory.ids)
 
 
@@ -176,9 +189,9 @@ def test_an_ended_job_never_looks_open_again_at_the_same_time(
 
 def test_a_first_scan_records_without_announcing() -> None:
     """A job without a row is silent in a baseline and an event after it, with no previous status."""
-    (silent,) = diff(NOTHING, [observed("InProgress")], announce_new=False)
-    assert (silent.event_type, silent.previous_status, silent.entries) == (None, None, {"InProgress": 1})
-    (loud,) = diff(NOTHING, [observed("InProgress")], announce_new=True)
+    (quiet,) = diff(NOTHING, [observed("InProgress")], is_news=silent)
+    assert (quiet.event_type, quiet.previous_status, quiet.entries) == (None, None, {"InProgress": 1})
+    (loud,) = diff(NOTHING, [observed("InProgress")], is_news=announced)
     assert (loud.event_type, loud.occurrence) == (EventType.STATUS_CHANGED, 0)
     assert (loud.previous_status, loud.entries) == (None, {"InProgress": 1})
 
@@ -186,7 +199,7 @@ def test_a_first_scan_records_without_announcing() -> None:
 def test_a_change_carries_the_last_status_seen() -> None:
     """Statuses skipped between two polls are not invented: one event, from the last seen to the new one."""
     memory = Memory()
-    memory.take([observed("Submitted", 0)], announce_new=False)
+    memory.take([observed("Submitted", 0)], is_news=silent)
     (change,) = memory.take([observed("Completed", 9)])
     assert (change.previous_status, change.job.status) == ("Submitted", "Completed")
 
@@ -195,7 +208,7 @@ def test_of_a_job_listed_twice_the_later_modification_wins() -> None:
     """One change comes of two states on a page, whichever stands first."""
     early, late = observed("InProgress", 1), observed("Completed", 2)
     for page in ([early, late], [late, early]):
-        (change,) = diff(NOTHING, page, announce_new=True)
+        (change,) = diff(NOTHING, page, is_news=announced)
         assert change.job.status == "Completed"
 
 
@@ -203,14 +216,14 @@ def test_of_a_job_listed_twice_at_one_time_the_life_cycle_decides() -> None:
     """At equal modification times the state further along is the later one."""
     early, late = observed("Validating", 1), observed("Scheduled", 1)
     for page in ([early, late], [late, early]):
-        (change,) = diff(NOTHING, page, announce_new=True)
+        (change,) = diff(NOTHING, page, is_news=announced)
         assert change.job.status == "Scheduled"
 
 
 def test_changes_come_in_the_order_first_seen() -> None:
     """A page's order of jobs is kept, also where a later state replaces an earlier one."""
     page = [observed("InProgress", 0, number=n) for n in (3, 1, 2)] + [observed("Completed", 1, number=3)]
-    numbers = [int(change.job.id) for change in diff(NOTHING, page, announce_new=True)]
+    numbers = [int(change.job.id) for change in diff(NOTHING, page, is_news=announced)]
     assert numbers == [3, 1, 2]
 
 
@@ -309,7 +322,7 @@ def test_a_job_that_reappears_unchanged_is_recorded_silently() -> None:
     """Nothing old is announced again when a job that was gone shows up as it was."""
     job = observed("Completed", 1)
     gone = JobState(job.arn, "Completed", job.rank, True, job.modified_at, {"Completed": 1}, gone=True)
-    (change,) = diff({job.arn: gone}, [job], announce_new=True)
+    (change,) = diff({job.arn: gone}, [job], is_news=announced)
     assert (change.event_type, change.gone) == (None, False)
 
 
@@ -317,5 +330,5 @@ def test_a_job_that_reappears_changed_is_announced() -> None:
     """What happened while a job was gone is an event, from the last status seen."""
     job = observed("Completed", 2)
     gone = JobState(job.arn, "InProgress", 3, False, START, {"InProgress": 1}, gone=True)
-    (change,) = diff({job.arn: gone}, [job], announce_new=True)
+    (change,) = diff({job.arn: gone}, [job], is_news=announced)
     assert (change.event_type, change.previous_status) == (EventType.STATUS_CHANGED, "InProgress")

@@ -129,7 +129,7 @@ class Endings:
             if ending is not None:
                 known = {} if ending.known is None else {get.arn: ending.known}
                 job = self._with_details(ending.job, get)
-                changes += diff(known, [job], announce_new=self._recorder.announce)
+                changes += diff(known, [job], is_news=self._recorder.is_news)
         self._recorder.record(changes)
 
     def _with_details(self, job: Job, get: Get) -> Job:

@@ -92,7 +92,6 @@ class JobRecorder:
         kind: The declaration of the target's kind.
         report: Counts what was found.
         open_jobs: The snapshot's open jobs at the beginning.
-        announce: Whether a job without a row is an event.
         budget: How many Gets the poll may make.
         reserved: Gets that are kept back for open jobs which the listing does not show.
     """
@@ -107,7 +106,6 @@ class JobRecorder:
         kind: Kind,
         report: PollReport,
         open_jobs: Sequence[OpenJob],
-        announce: bool,
         budget: int,
         reserved: int,
     ) -> None:
@@ -116,11 +114,11 @@ class JobRecorder:
         self.api = api
         self.gets = gets
         self.kind = kind
-        self.announce = announce
         self.endings = Endings(self, poller.details)
         self._snapshot = poller.snapshot
         self._metrics = poller.metrics
         self.report = report
+        self._served_at: datetime | None = None
         self._pages = 0
         self._reserved = min(reserved, budget // 2)
         self.gets_left = budget
@@ -139,6 +137,7 @@ class JobRecorder:
         """Record what one page of the listing shows."""
         if page.served_at is not None and not self._pages:
             self._compare_clocks(page.served_at)
+        self._served_at = self._served_at or page.served_at
         self._pages += 1
         self.report.jobs += len(page.items)
         self.report.calls += 1
@@ -158,7 +157,7 @@ class JobRecorder:
             missed = self.unseen.pop(job.arn, None)
             if missed is not None and missed.missed:
                 self.returned.add(job.arn)
-        changes = diff(known, self.endings.without_waiting(jobs), announce_new=self.announce)
+        changes = diff(known, self.endings.without_waiting(jobs), is_news=self.is_news)
         self.record([change for change in changes if not self.endings.lacks_details(change)])
         ended = first_to_ask(change.job for change in changes if self.endings.lacks_details(change))
         affordable = max(0, min(len(ended), self.gets_left - self._reserved))
@@ -186,6 +185,15 @@ class JobRecorder:
                 self._write(observations, observed_at)
                 observations, size = [], 0
         self._write(observations, observed_at)
+
+    def is_news(self, job: Job) -> bool:
+        """Whether a job without a row is an event: always after the first scan, in it as configured."""
+        first_scan = self.poller.first_scan
+        if self.claim.baselined or isinstance(first_scan, str):
+            return self.claim.baselined or first_scan == "emit"
+        ended = happened_at(job)
+        now = self._served_at or self.poller.now()
+        return job.terminal and ended is not None and ended >= now - first_scan.since
 
     def keep_lease(self) -> None:
         """Say that the poll makes progress, and renew its lease if it is time."""

@@ -82,6 +82,7 @@ class Poller:
         self._api = api
         self._kind = kind
         self._settings = settings
+        self.first_scan = settings.first_scan
         self.details = DetailsPolicy(settings.details, settings.details_wait.total_seconds())
         self._budget = gets
         self._stop = stop or threading.Event()
@@ -144,7 +145,6 @@ class Poller:
             kind=self._kind(target),
             report=report,
             open_jobs=open_jobs,
-            announce=claim.baselined or self._settings.first_scan == "emit",
             budget=self._budget(target),
             reserved=len(plan.gets),
         )

@@ -54,6 +54,13 @@ _LONGEST_ORGANIZATION = 50
 """Leaves room for a hyphen and an account's number in a name of 63 characters."""
 
 
+class FirstScanSettings(Section):
+    """Which jobs of a target's first listing are announced."""
+
+    since: Duration
+    """Those that ended within this time."""
+
+
 class PollSettings(Section):
     """How often Bedrock is asked, and how much of it."""
 
@@ -74,9 +81,9 @@ class PollSettings(Section):
     overlap: Duration = Field(default=timedelta(minutes=10), le=timedelta(days=7))
     """How far a listing reaches back before the newest known submission, for jobs that appear late. At
     most 7 days."""
-    first_scan: Literal["baseline", "emit"] = "baseline"
+    first_scan: Literal["baseline", "emit"] | FirstScanSettings = "baseline"
     """`baseline` records the jobs of a target's first listing without events; `emit` sends an event for
-    each."""
+    each; `{since: 24h}` sends one for each that ended since then, for a store that was lost."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Targets polled at the same time, in threads."""
     details: Literal["always", "failed", "never"] = "always"

@@ -69,6 +69,9 @@ COMMANDS: dict[str, str] = {
 SCHEMAS: dict[str, str] = {
     f"schema.$defs.PollSettings.properties.interval.{part}": _AUTO
     for part in ("default", "examples", "pattern")
+} | {
+    f"schema.$defs.PollSettings.properties.first_scan.{part}": "a mapping is another choice"
+    for part in ("enum", "type")
 }
 """Parts of the printed schemas that are not what they were."""
 

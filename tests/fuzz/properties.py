@@ -116,7 +116,7 @@ def item_becomes_events(item: Any) -> None:
         except ItemError:
             continue
         target = Target("fuzz", "us-east-1", kind.name, account_id="123456789012")
-        for change in diff({}, [job], announce_new=True):
+        for change in diff({}, [job], is_news=lambda _: True):
             assert change.event_type is not None
             event = job_event(change, change.event_type, target, NOW)
             assert Event.from_body(event.body).id == event.id

@@ -104,6 +104,7 @@ class Bench:
         route: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda _: ("audit",),
         on_progress: Callable[[Target], None] = lambda _: None,
         now: Callable[[], datetime] | None = None,
+        first_scan: Any = None,
         details: str = "always",
         details_wait: float = 10.0,
         details_concurrency: int = 8,
@@ -116,7 +117,7 @@ class Bench:
             # A test's full scans may be due sooner than a configuration may have them.
             settings=PollSettings(
                 overlap=overlap,
-                first_scan="emit" if emit else "baseline",
+                first_scan=first_scan or ("emit" if emit else "baseline"),
                 details=details,
                 details_wait=timedelta(seconds=details_wait),
                 details_concurrency=details_concurrency,

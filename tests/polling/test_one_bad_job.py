@@ -173,7 +173,7 @@ def test_whatever_the_times_an_ending_is_told_once(data: st.DataObject) -> None:
     for status in statuses:
         item = {kind.arn[0]: arn, "status": status} | {key: data.draw(_moments) for key in FIELDS}
         job: Job = kind.observe(item, limit.submitted_at)
-        for change in diff(known, [job], announce_new=True):
+        for change in diff(known, [job], is_news=lambda _: True):
             told += [change.job.status] if change.event_type else []
             known[arn] = JobState(
                 arn, job.status, job.rank, job.terminal, job.modified_at, change.entries, change.gone

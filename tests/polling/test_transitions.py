@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,27 @@ def test_a_first_scan_announces_if_it_was_asked_to(bench: Bench) -> None:
     assert sorted(bench.poll(emit=True).told) == [(None, "Failed"), (None, "InProgress")]
     bench.clock.tick(60)
     assert bench.poll(emit=True).told == []
+
+
+def test_a_first_scan_announces_what_ended_lately(bench: Bench) -> None:
+    """With `first_scan: {since: 24h}`: not what ended before by the service's word, nor what is open."""
+    before = bench.simulator.submit_batch()
+    bench.simulator.force(before, "Completed")
+    bench.clock.tick(25 * 3600)
+    ended, still_open = bench.simulator.submit_batch(), bench.simulator.submit_batch(script=OPEN)
+    bench.simulator.force(ended, "Failed")
+    bench.clock.tick(23 * 3600)
+    since = {"since": timedelta(hours=24)}
+    # The service's clock counts, and not the local one.
+    wrong = bench.clock() + timedelta(days=9)
+    (event,) = bench.poll(first_scan=since, now=lambda: wrong).events
+    data = event["data"]
+    assert (data["job_arn"], data["status"], data["previous_status"]) == (ended, "Failed", None)
+    assert bench.statuses().keys() == {before, ended, still_open}
+    bench.clock.tick(60)
+    assert bench.poll(first_scan=since).told == []
+    bench.simulator.force(still_open, "Completed")
+    assert bench.poll(first_scan=since).told == [("InProgress", "Completed")]
 
 
 @pytest.mark.parametrize("target", [ASYNC, BATCH])
