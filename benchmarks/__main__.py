@@ -17,7 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import calls, deliveries, hostile, idle, latency, memory, scans, startup
+from benchmarks import (
+    budget,
+    calls,
+    deliveries,
+    endings,
+    hostile,
+    idle,
+    latency,
+    memory,
+    scans,
+    startup,
+    storm,
+)
 from benchmarks.bench import Bench, Sizes
 from benchmarks.table import table
 from poller import __version__, logs
@@ -35,6 +47,9 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "deliveries": deliveries.rows,
     "memory": memory.rows,
     "latency": latency.rows,
+    "endings": endings.rows,
+    "storm": storm.rows,
+    "budget": budget.rows,
     "idle": idle.rows,
     "hostile": hostile.rows,
     "startup": startup.rows,
@@ -75,6 +90,11 @@ def _arguments() -> argparse.Namespace:
     add("--settle-seconds", type=float, default=15, help="how long it is left alone before that (15)")
     add("--startups", type=_positive, default=10, help="starts of the command (10)")
     add("--lease", type=float, default=15, help="seconds for which a killed process's claim stands (15)")
+    add("--minutes", type=float, default=10, help="over how long the jobs end whose endings are timed (10)")
+    add("--endings", type=_positive, default=200, help="how many these are (200)")
+    add("--storm", type=_positive, default=40, help="jobs of each kind that end at once (40)")
+    add("--budget-seconds", type=float, default=120, help="how long a daemon's calls are counted (120)")
+    add("--airflow", action=argparse.BooleanOptionalAction, default=True, help="Airflow as a rival, 400 MB")
     add("--output", type=Path, help="the file to write; without --only it is benchmarks/RESULTS.md")
     return parser.parse_args()
 
@@ -140,6 +160,11 @@ def main() -> int:
         settle_seconds=asked.settle_seconds,
         startups=asked.startups,
         lease=asked.lease,
+        minutes=asked.minutes,
+        endings=asked.endings,
+        storm=asked.storm,
+        budget_seconds=asked.budget_seconds,
+        airflow=asked.airflow,
     )
     output = asked.output or (None if asked.only else _RESULTS)
     began = datetime.now(UTC)

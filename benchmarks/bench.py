@@ -38,6 +38,11 @@ class Sizes:
         settle_seconds: How long it is left alone before.
         startups: Starts of the command.
         lease: Seconds for which a killed process's claim stands, as `store.lease` sets it.
+        minutes: Over how long the jobs end whose endings are timed.
+        endings: How many these are.
+        storm: Jobs of each kind that end at once.
+        budget_seconds: How long the calls of a daemon are counted.
+        airflow: Whether Airflow is among the rivals.
     """
 
     runs: int
@@ -50,6 +55,11 @@ class Sizes:
     settle_seconds: float
     startups: int
     lease: float
+    minutes: float
+    endings: int
+    storm: int
+    budget_seconds: float
+    airflow: bool
 
 
 class Bench:

@@ -16,12 +16,12 @@ import aiohttp
 from benchmarks.deliveries import SECRET
 from benchmarks.pages import PAGE, Account, PageServer
 from benchmarks.polls import configuration
-from benchmarks.processes import PROGRAM, environment, running
+from benchmarks.processes import PROGRAM, environment, running, wait_until
 from benchmarks.serving import Arrivals, ask, serving
 from benchmarks.table import Figures, Row, percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.bench import Bench
 
@@ -33,10 +33,6 @@ _WHAT = {
     "InProgress": "to a status that is not the last",
     "Completed": "to a last one, with a Get for its details",
 }
-
-
-class LateError(Exception):
-    """What was waited for did not happen."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -80,10 +76,10 @@ def _delays(bench: Bench, receiver: str) -> dict[str, list[float]]:
         environ = environment(url, **configuration(bench.new_store(), sections))
         with running((PROGRAM, "run"), environ, bench.folder) as daemon:
             # The first listing is the baseline, and the one after that has begun from its end.
-            _await("the first polls", lambda: ask(url, "count")["lists"] >= 10)  # noqa: PLR2004
+            wait_until("the first polls", lambda: ask(url, "count")["lists"] >= 10, _PATIENCE)  # noqa: PLR2004
             ask(url, "arm")
-            _await("the transitions", lambda: not ask(url, "count")["armed"])
-            _await("the last event", lambda: len(ask(receiver, "arrivals")) >= 2 * changing)
+            wait_until("the transitions", lambda: not ask(url, "count")["armed"], _PATIENCE)
+            wait_until("the last event", lambda: len(ask(receiver, "arrivals")) >= 2 * changing, _PATIENCE)
             daemon.send(signal.SIGTERM)
             daemon.cost()
         shown = ask(url, "shown")
@@ -94,14 +90,6 @@ def _delays(bench: Bench, receiver: str) -> dict[str, list[float]]:
     for arn, status, moment in shown:
         delays[status].append((came[arn, status] - moment) * 1000)
     return delays
-
-
-def _await(what: str, happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + _PATIENCE
-    while not happened():
-        if time.monotonic() > until:
-            raise LateError(f"{what} did not come in {_PATIENCE:.0f} s")
-        time.sleep(0.5)
 
 
 async def _round_trips(receiver: str, count: int) -> list[float]:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PROGRAM = str(Path(sys.executable).with_name("bedrock-poller"))
 _ROOT = Path(__file__).parents[1]
@@ -38,6 +39,23 @@ def environment(url: str, **more: str) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1",
         **more,
     }
+
+
+class LateError(Exception):
+    """What was waited for did not happen."""
+
+
+def wait_until(what: str, happened: Callable[[], bool], seconds: float) -> None:
+    """Wait until something has happened.
+
+    Raises:
+        LateError: It has not after so many seconds.
+    """
+    until = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > until:
+            raise LateError(f"{what} did not come in {seconds:.0f} s")
+        time.sleep(0.5)
 
 
 class CommandError(Exception):
@@ -73,6 +91,21 @@ class Command:
         assert self._launcher.stdout is not None  # noqa: S101 - it is a pipe
         return self._launcher.stdout.readline()
 
+    def wait_until(self, what: str, happened: Callable[[], bool], seconds: float) -> None:
+        """Wait until something has happened, while it runs.
+
+        Raises:
+            LateError: It has not after so many seconds.
+            CommandError: It has ended before.
+        """
+
+        def happened_meanwhile() -> bool:
+            if self.ended:
+                raise CommandError(f"{self._launcher.args!r} ended too early: {self._told()}")
+            return happened()
+
+        wait_until(what, happened_meanwhile, seconds)
+
     @property
     def ended(self) -> bool:
         """Whether it has ended."""
@@ -90,9 +123,13 @@ class Command:
         """
         cost = Cost(**json.loads(self._read()))
         if cost.code != expected:
-            self._said.seek(0)
-            raise CommandError(f"{self._launcher.args!r} ended with {cost.code}: {self._said.read()[-2000:]}")
+            raise CommandError(f"{self._launcher.args!r} ended with {cost.code}: {self._told()}")
         return cost
+
+    def _told(self) -> str:
+        """The end of what it wrote to standard error."""
+        self._said.seek(0)
+        return self._said.read()[-2000:]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import requests
 from standardwebhooks import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from poller.model import Event
 
@@ -32,6 +33,36 @@ def get_each(arns: Sequence[str]) -> list[str]:
     statuses = [str(client.get_model_invocation_job(jobIdentifier=arn)["status"]) for arn in arns]
     client.close()
     return statuses
+
+
+def get_in_turn(
+    arns: Sequence[str], may_get: Callable[[int], bool], ended: Callable[[str, str], None]
+) -> None:
+    """Get the open jobs with plain boto3, one after the other, until all have ended.
+
+    Args:
+        arns: The jobs.
+        may_get: Waits until one more Get is allowed, given how many were made; false to stop.
+        ended: Called with a job that has ended, and its status.
+    """
+    # The default session keeps the credentials that it found first.
+    session = boto3.Session()
+    batch, runtime = session.client("bedrock"), session.client("bedrock-runtime")
+    jobs = deque(arns)
+    made = 0
+    while jobs and may_get(made):
+        made += 1
+        arn = jobs.popleft()
+        if ":async-invoke/" in arn:
+            status = str(runtime.get_async_invoke(invocationArn=arn)["status"])
+        else:
+            status = str(batch.get_model_invocation_job(jobIdentifier=arn)["status"])
+        if status == "InProgress":
+            jobs.append(arn)
+        else:
+            ended(arn, status)
+    batch.close()
+    runtime.close()
 
 
 def post_with_aiohttp(url: str, events: Sequence[Event], concurrency: int) -> None:
