@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from poller.store.database import Prepared
-from poller.store.jobs import OPEN, PLACE, RECORD_STATES, chunks
+from poller.store.database import Prepared, PreparedList
+from poller.store.jobs import OPEN, PLACE, RECORD_STATES, THESE, chunks
 from poller.store.tables import job_counts, jobs
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 LONGEST_COUNTED = 200
 """Characters of a status by which jobs are counted; more do not fit into a key of PostgreSQL's index."""
 _COUNTED_BY = (*PLACE, "status")
-_KEYS = (*(jobs.c[name] for name in PLACE), sa.func.substr(jobs.c.status, 1, LONGEST_COUNTED))
-_COUNTED = (
-    sa.select(*_KEYS, sa.func.count())
-    .where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)), ~jobs.c.gone)
-    .group_by(*_KEYS)
+_COUNTED_STATUS: sa.ColumnElement[str] = sa.func.substr(
+    jobs.c.status, sa.literal_column("1"), sa.literal_column(str(LONGEST_COUNTED))
 )
+_KEYS = (*(jobs.c[name] for name in PLACE), _COUNTED_STATUS)
+_COUNTED = sa.select(*_KEYS, sa.func.count()).where(THESE, ~jobs.c.gone).group_by(*_KEYS)
 
 
 class JobCounts:
@@ -36,6 +35,7 @@ class JobCounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counted = PreparedList(database.engine, _COUNTED)
         count = database.insert(job_counts)
         sums = {"jobs": job_counts.c.jobs + count.excluded.jobs}
         added = count.on_conflict_do_update(index_elements=list(job_counts.primary_key), set_=sums)
@@ -45,7 +45,7 @@ class JobCounts:
         """By how much the numbers change when these rows are written; read before they are."""
         counts = Counter(_counted_by(row) for row in rows if not row["gone"])
         for some in chunks([row["arn"] for row in rows]):
-            for *key, count in connection.execute(_COUNTED, {"arns": some}):
+            for *key, count in self._counted.all(connection, some):
                 counts[tuple(key)] -= count
         return counts
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from poller.kinds import KINDS
 from poller.model import JobState
+from poller.store.database import LISTED
 from poller.store.tables import from_micros, jobs, to_micros
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PLACE = ("account_id", "region", "kind")
 OPEN = sa.and_(~jobs.c.terminal, ~jobs.c.gone)
+THESE = jobs.c.arn.op("IN")(LISTED)
+"""The jobs of a `PreparedList`."""
 RECALL = sa.select(
     jobs.c.arn,
     jobs.c.kind,
@@ -27,8 +30,10 @@ RECALL = sa.select(
     jobs.c.modified_at,
     jobs.c.entries,
     jobs.c.gone,
-).where(jobs.c.arn.in_(sa.bindparam("arns", expanding=True)))
+).where(THESE)
 RECORD_STATES = ("total", "processed", "succeeded", "failed")
+_RECORDS = tuple((f"records_{state}", state) for state in RECORD_STATES)
+_NO_RECORDS = dict.fromkeys(column for column, _ in _RECORDS)
 _OF_GETS = frozenset({"get_failures", "get_after"})
 COLUMNS = tuple(column.name for column in jobs.columns if column.name not in _OF_GETS)
 """What an observation writes; the others are written when a Get fails or works again."""
@@ -56,10 +61,10 @@ def known_of(row: Any) -> JobState:
         arn=row.arn,
         status=row.status,
         rank=rank_of(row),
-        terminal=row.terminal,
+        terminal=bool(row.terminal),
         modified_at=from_micros(row.modified_at),
         entries=json.loads(row.entries),
-        gone=row.gone,
+        gone=bool(row.gone),
     )
 
 
@@ -73,6 +78,7 @@ def row_of(key: str, change: Change) -> dict[str, Any]:
     """The row that a change makes, for the target with this key; its own keys are `COLUMNS`."""
     job = change.job
     records = job.records
+    counts = {column: getattr(records, state) for column, state in _RECORDS} if records else _NO_RECORDS
     return {
         "arn": job.arn,
         "target_id": key,
@@ -90,5 +96,5 @@ def row_of(key: str, change: Change) -> dict[str, Any]:
         "entries": _entries(tuple(change.entries.items())),
         "gone": change.gone,
         "missed": 0,
-        **{f"records_{state}": getattr(records, state, None) for state in RECORD_STATES},
+        **counts,
     }

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from poller.model import Job, JobState, Outcome, Records, Target
 from poller.plan import PAGE_SIZE, OpenJob
 from poller.store.counts import JobCounts
-from poller.store.database import Prepared
+from poller.store.database import Prepared, PreparedList
 from poller.store.dialects import by_bytes
 from poller.store.jobs import (
     COLUMNS,
@@ -74,6 +74,7 @@ class Snapshot:
         changing = {name: insert.excluded[name] for name in COLUMNS if name not in {"arn", "target_id"}}
         upsert = insert.on_conflict_do_update(index_elements=[jobs.c.arn], set_=changing)
         self._upsert = Prepared(database.engine, upsert, COLUMNS)
+        self._recall = PreparedList(database.engine, RECALL)
         self._owe = Enqueue(database)
         self._opening = Prepared(
             database.engine,
@@ -99,20 +100,19 @@ class Snapshot:
         others: dict[str, JobState] = {}
         with self._database.read() as connection:
             for some in chunks(arns):
-                for row in connection.execute(RECALL, {"arns": some}):
-                    if row.terminal and not row.gone:
-                        ended[row.arn] = row.status
+                for row in self._recall.all(connection, some):
+                    arn, _, status, terminal, _, _, gone = row
+                    if terminal and not gone:
+                        ended[arn] = status
                     else:
-                        others[row.arn] = known_of(row)
+                        others[arn] = known_of(row)
         return ended, others
 
     def known(self, arns: Collection[str]) -> dict[str, JobState]:
         """The rows of these jobs, by ARN; those never seen are absent."""
         with self._database.read() as connection:
             return {
-                row.arn: known_of(row)
-                for some in chunks(arns)
-                for row in connection.execute(RECALL, {"arns": some})
+                row.arn: known_of(row) for some in chunks(arns) for row in self._recall.all(connection, some)
             }
 
     def load_job(self, arn: str) -> Job:
