@@ -58,13 +58,22 @@ class VerbatimParser(RestJSONParser):  # type: ignore[misc] # botocore is untype
 
 
 def _loads(body: bytes) -> Any:
-    # Python reads NaN and Infinity, which are not JSON and could not be sent on.
-    load = partial(json.loads, parse_constant=str, parse_float=_finite, parse_int=_whole)
     try:
-        return load(body)
+        return _read(body)
     except RecursionError:
         # One item that is nested without end must not cost the page.
-        return load(_cut(body.decode()))
+        return _read(_cut(body.decode()))
+
+
+def _read(text: bytes | str) -> Any:
+    # Python reads NaN and Infinity, which are not JSON and could not be sent on.
+    load = partial(json.loads, parse_constant=str, parse_float=_finite)
+    try:
+        return load(text)
+    except ValueError:
+        # Perhaps a whole number of thousands of digits, which Python refuses to convert. A hook for whole
+        # numbers makes every page slower, so only this one gets it.
+        return load(text, parse_int=_whole)
 
 
 def _cut(text: str) -> str:
@@ -94,7 +103,7 @@ def _finite(text: str) -> float | str:
 def _whole(text: str) -> int | str:
     try:
         return int(text)
-    except ValueError:  # thousands of digits, which Python refuses to convert
+    except ValueError:
         return text
 
 
