@@ -43,6 +43,7 @@ _LONG_PAST = timedelta(days=1)
 DEEPEST = 100
 """Levels of nesting that are kept; the service's own answers have four."""
 CUT = "(nested too deeply)"
+_NESTED = (dict, list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,15 +299,13 @@ def _is_deeper(value: Any, levels: int) -> bool:
     """Whether JSON is nested deeper than this many levels; does not recurse, so that no depth is too much."""
     layer = [value]
     for _ in range(levels):
-        layer = [
-            inner
-            for each in layer
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-            if isinstance(inner, dict | list)
-        ]
-        if not layer:
+        below: list[Any] = []
+        for each in layer:
+            inside = each.values() if isinstance(each, dict) else each
+            below += [inner for inner in inside if isinstance(inner, _NESTED)]
+        if not below:
             return False
+        layer = below
     return True
 
 
@@ -325,8 +324,10 @@ def _at(item: Mapping[str, Any], path: Path | None) -> Any:
     if path is None:
         return None
     value: Any = item.get(path[0])
-    for key in path[1:]:
-        value = value.get(key) if isinstance(value, dict) else None
+    # Most paths have one part, and a first run reads a dozen and a half of them for each job.
+    if len(path) > 1:
+        for key in path[1:]:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
