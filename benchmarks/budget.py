@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import OPEN_JOBS
+from benchmarks.processes import wait_until
 from benchmarks.table import Figures, Row
 from benchmarks.watched import OURS, daemon, watched
 from poller.kinds import MODEL_INVOCATION_JOB
@@ -21,6 +22,7 @@ _PER_SECOND = 5
 """The default of `aws.requests_per_second`."""
 _SHARE = 0.1
 """The default of `aws.poll_share`."""
+_PATIENCE = 60.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -28,6 +30,9 @@ def rows(bench: Bench) -> Iterator[Row]:
     seconds = bench.sizes.budget_seconds
     with watched([OURS], {MODEL_INVOCATION_JOB.name: OPEN_JOBS}) as place, daemon(bench, place, OURS):
         bench.say(f"{OPEN_JOBS} open jobs are watched for {seconds:g} s")
+        # From one poll on, or a part of an interval would count as a whole one.
+        listed = place.calls(OURS, _LIST)
+        wait_until("the next poll", lambda: place.calls(OURS, _LIST) > listed, _PATIENCE, every=0.01)
         before, listed = place.calls(OURS), place.calls(OURS, _LIST)
         began = time.monotonic()
         time.sleep(seconds)

@@ -45,7 +45,7 @@ class LateError(Exception):
     """What was waited for did not happen."""
 
 
-def wait_until(what: str, happened: Callable[[], bool], seconds: float) -> None:
+def wait_until(what: str, happened: Callable[[], bool], seconds: float, *, every: float = 0.5) -> None:
     """Wait until something has happened.
 
     Raises:
@@ -55,7 +55,7 @@ def wait_until(what: str, happened: Callable[[], bool], seconds: float) -> None:
     while not happened():
         if time.monotonic() > until:
             raise LateError(f"{what} did not come in {seconds:.0f} s")
-        time.sleep(0.5)
+        time.sleep(every)
 
 
 class CommandError(Exception):
