@@ -76,6 +76,9 @@ def test_a_small_run_prints_and_writes_every_row(tmp_path: Path) -> None:
         "from the list response to the webhook's receiver, to a last one, with a Get for its details: p99",
         "from the end to the webhook's receiver, 6 open batch jobs that end at random over 0.05 minutes, d",
         "from the end to the webhook's receiver, 6 open batch jobs that end at random over 0.05 minutes, d",
+        "from the end to the webhook's receiver, 6 open batch jobs that end at random over 0.05 minutes, i",
+        "from the end to the webhook's receiver, 6 open batch jobs that end at random over 0.05 minutes, i",
+        "calls of Bedrock to the last webhook, 6 open batch jobs that end at random over 0.05 minutes, i",
         "from the end to the webhook's receiver, 3 jobs of each kind ending at once, defaults: async",
         "from the end to the webhook's receiver, 3 jobs of each kind ending at once, defaults: async",
         "from the end to the webhook's receiver, 3 jobs of each kind ending at once, defaults: batch",
@@ -91,9 +94,9 @@ def test_a_small_run_prints_and_writes_every_row(tmp_path: Path) -> None:
         "\n".join(what)
     )
 
-    calls = [row[2] for row in rows if row[0].startswith("calls of")]
+    calls = [row[2] for row in rows if row[0].startswith("calls of a steady")]
     assert calls == ["2 (2 to 2)"] * 5
-    theirs = [row[4] for row in rows if row[0].startswith("calls of")]
+    theirs = [row[4] for row in rows if row[0].startswith("calls of a steady")]
     assert theirs == ["1 (1 to 1)", "3 (3 to 3)", "10 (10 to 10)", "100 (100 to 100)", "500 (500 to 500)"]
     (tracked,) = [row for row in rows if row[0].startswith("jobs tracked")]
     assert tracked[2] == "2,500 (2,500 to 2,500)"
