@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 LAST: Order = (2,)
 """The order of Gets that go after those of endings."""
-_MOST_LEFT = 1000
-"""Endings beyond the budget that are remembered; bounds memory."""
+MOST_WAITING = 1000
+"""Endings that are held at once; bounds memory."""
 _NO_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -63,7 +63,7 @@ class _Ending:
 
 
 class Endings:
-    """The endings that wait; false if there are none.
+    """The endings that wait.
 
     Args:
         recorder: Records what the Gets show.
@@ -74,15 +74,11 @@ class Endings:
         self._recorder = recorder
         self._policy = policy
         self._waiting: dict[str, _Ending] = {}
-        self._left: dict[str, _Ending] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     @property
     def left(self) -> int:
-        """How many are left to the next poll."""
-        return len(self._left)
+        """How many have not been recorded."""
+        return len(self._waiting)
 
     def lacks_details(self, change: Change) -> bool:
         """Whether a change is an ending for which a Get is to be made."""
@@ -95,7 +91,6 @@ class Endings:
         """The jobs but those that wait, whose event says the latest that was listed of their end."""
         others = []
         for job in jobs:
-            self._left.pop(job.arn, None)
             ending = self._waiting.get(job.arn)
             if ending is None:
                 others.append(job)
@@ -103,23 +98,19 @@ class Endings:
                 ending.job = job
         return others
 
-    def ask(self, job: Job, known: JobState | None) -> None:
-        """Ask for the details of an ended job, whose row is given if it has one."""
-        self._waiting[job.arn] = _Ending(job, known)
-        self._recorder.gets.ask(job.arn, _order(job), Patience(self._policy.wait))
+    def ask(self, job: Job, known: JobState | None, *, spare: bool = False) -> None:
+        """Ask for the details of an ended job.
 
-    def leave(self, job: Job, known: JobState | None) -> None:
-        """Leave an ended job to the next poll, or to this one should it have to wait."""
-        if len(self._left) < _MOST_LEFT:
-            self._left[job.arn] = _Ending(job, known)
-        else:
+        Args:
+            job: The job.
+            known: Its row, if it has one.
+            spare: It is beyond the budget: it is left to the next poll, unless this one has to wait anyway.
+        """
+        if spare and len(self._waiting) >= MOST_WAITING:
             self._recorder.deferred += 1
-
-    def ask_left(self, most: int) -> None:
-        """Ask for the details of some that were left, after all."""
-        for ending in sorted(self._left.values(), key=lambda ending: _order(ending.job))[:most]:
-            del self._left[ending.job.arn]
-            self.ask(ending.job, ending.known)
+            return
+        self._waiting[job.arn] = _Ending(job, known)
+        self._recorder.gets.ask(job.arn, _order(job), Patience(self._policy.wait), spare=spare)
 
     def settle(self, done: Sequence[Get]) -> None:
         """Record the endings among Gets that are done, with what these brought."""

@@ -47,6 +47,7 @@ class Get:
     Args:
         arn: The job.
         patience: How long it may take; also made again while AWS throttles it, if that is limited.
+        spare: Whether it is made only while another one is answered slowly.
         asked_at: When it was asked for, in monotonic seconds.
         answer: What the service said; `None` before, and if it failed.
         error: Why it failed.
@@ -54,6 +55,7 @@ class Get:
 
     arn: str
     patience: Patience
+    spare: bool = False
     asked_at: float = field(default_factory=time.monotonic)
     answer: Answer | None = None
     error: Exception | None = None
@@ -100,16 +102,32 @@ class Gets:
         self._lock = threading.Lock()
         self._numbers = count()
         self._waiting: list[tuple[Order, int, Get]] = []
+        self._spare: list[tuple[Order, int, Get]] = []
+        self._owed: set[Get] = set()
         self._under_way: set[Get] = set()
         self._threads = 0
         self._inbox: SimpleQueue[tuple[Get, Answer | None, Exception | None] | None] = SimpleQueue()
         self._heard_at = -math.inf
 
-    def ask(self, arn: str, order: Order, patience: Patience) -> Get:
-        """Ask for a job; the answer comes by `collect`."""
-        get = Get(arn, patience)
+    @property
+    def owed(self) -> int:
+        """How many will be done by themselves: all that were asked for, but those to spare not yet made."""
+        return len(self._owed)
+
+    def ask(self, arn: str, order: Order, patience: Patience, *, spare: bool = False) -> Get:
+        """Ask for a job; the answer comes by `collect`.
+
+        Args:
+            arn: The job.
+            order: Which of those that wait goes first.
+            patience: How long it may take.
+            spare: Make it only if the poll has to wait for a slow answer anyway, else never.
+        """
+        get = Get(arn, patience, spare)
         with self._lock:
-            heapq.heappush(self._waiting, (order, next(self._numbers), get))
+            heapq.heappush(self._spare if spare else self._waiting, (order, next(self._numbers), get))
+            if not spare:
+                self._owed.add(get)
             self._start_threads()
         return get
 
@@ -132,6 +150,7 @@ class Gets:
             while True:
                 if news is not None:
                     get, get.answer, get.error = news[0], news[1], news[2]
+                    self._owed.discard(get)
                     done.append(get)
                 news = self._inbox.get_nowait()
         except Empty:
@@ -142,17 +161,11 @@ class Gets:
             self._heard_at = time.monotonic()
         return done + self._give_up()
 
-    def spare(self) -> int:
-        """How many more Gets could be made while those under way, all of them, are answered slowly or not."""
-        with self._lock:
-            slow = [get for get in self._under_way if get.patience.spent > _SLOW_SECONDS]
-            held_up = slow and len(slow) == len(self._under_way) and not self._waiting
-            return self._most - len(slow) if held_up else 0
-
     def close(self) -> None:
         """Make no more Gets; those under way end by themselves, unheard."""
         with self._lock:
             self._waiting.clear()
+            self._spare.clear()
             self._abandon(self._under_way)
 
     def _give_up(self) -> list[Get]:
@@ -163,18 +176,29 @@ class Gets:
             stuck = len(self._unanswered) >= _MOST_UNANSWERED * self._most
             if late or stuck:
                 now = time.monotonic()
-                behind = {
+                late |= {
                     get
-                    for *_, get in self._waiting
+                    for *_, get in (*self._waiting, *self._spare)
                     if stuck or now - max(get.asked_at, self._heard_at) >= get.patience.seconds
                 }
-                self._waiting = [each for each in self._waiting if each[-1] not in behind]
-                heapq.heapify(self._waiting)
-                late |= behind
+                for line in (self._waiting, self._spare):
+                    line[:] = [each for each in line if each[-1] not in late]
+                    heapq.heapify(line)
+            self._owed -= late
+            self._use_spare()
             self._start_threads()
         for get in late:
             get.error = get.patience.error()
         return sorted(late, key=lambda get: get.asked_at)
+
+    def _use_spare(self) -> None:
+        """Let some of those to spare have their turn, as long as another one is answered slowly."""
+        slow = any(not get.spare and get.patience.spent > _SLOW_SECONDS for get in self._under_way)
+        free = self._most - len(self._under_way) - len(self._waiting)
+        for _ in range(min(free, len(self._spare)) if slow else 0):
+            each = heapq.heappop(self._spare)
+            heapq.heappush(self._waiting, each)
+            self._owed.add(each[-1])
 
     def _abandon(self, gets: Iterable[Get]) -> None:
         for get in tuple(gets):

@@ -17,7 +17,7 @@ from poller.diff import diff
 from poller.errors import AwsError, AwsReason, ItemError
 from poller.events import happened_at, job_event
 from poller.model import Details
-from poller.polling.endings import LAST, Endings, first_to_ask
+from poller.polling.endings import LAST, MOST_WAITING, Endings, first_to_ask
 from poller.store import Observation
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _log = logs.get(__name__)
 
-_MOST_WAITING = 1000
-"""How many endings may wait for their details before the next page is looked at; bounds memory."""
 _SKEW_SECONDS = 60.0
 _NO_DATE = timedelta(days=1)
 """How much later than the local clock a time may be, where the service's answer has no `Date`."""
@@ -162,12 +160,10 @@ class JobRecorder:
         ended = first_to_ask(change.job for change in changes if self.endings.lacks_details(change))
         affordable = max(0, min(len(ended), self.gets_left - self._reserved))
         self.gets_left -= affordable
-        for job in ended[:affordable]:
-            self.endings.ask(job, known.get(job.arn))
         # An ending that is not recorded now is still news to the next poll, which begins where this one did.
-        for job in ended[affordable:]:
-            self.endings.leave(job, known.get(job.arn))
-        self.record_until(lambda: len(self.endings) <= _MOST_WAITING)
+        for place, job in enumerate(ended):
+            self.endings.ask(job, known.get(job.arn), spare=place >= affordable)
+        self.record_until(lambda: self.gets.owed <= MOST_WAITING)
 
     def record(self, changes: Sequence[Change]) -> None:
         """Write changes with the events they publish and the deliveries these owe."""
@@ -224,7 +220,9 @@ class JobRecorder:
     def record_until(self, condition: Callable[[], bool]) -> None:
         """Record endings as their details come, until something is the case."""
         while not condition():
-            self._record_answered()
+            if done := self.gets.collect():
+                self.keep_lease()
+                self.endings.settle(done)
 
     def record_meanwhile(self, page: Future[Page | None]) -> None:
         """Record endings as their details come, until a page has come."""
@@ -232,19 +230,8 @@ class JobRecorder:
         self.record_until(page.done)
 
     def record_endings(self) -> None:
-        """Record every ending that waits for its details, as soon as these are there or given up.
-
-        While it waits for slow answers alone, those that were beyond the budget have their turn.
-        """
-        while self.endings:
-            self.endings.ask_left(self.gets.spare())
-            self._record_answered()
-
-    def _record_answered(self) -> None:
-        """Wait for answers a moment, and record the endings among them."""
-        if done := self.gets.collect():
-            self.keep_lease()
-            self.endings.settle(done)
+        """Record every ending that waits for its details, as soon as these are there or given up."""
+        self.record_until(lambda: not self.gets.owed)
 
     def quarantine(self, error: ItemError) -> None:
         """Count an item that cannot be used, and log it once."""

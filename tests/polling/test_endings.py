@@ -136,6 +136,15 @@ def test_one_that_hangs_holds_up_none_beyond_the_budget(baselined: Bench) -> Non
     assert poll.report.deferred == 0
 
 
+def test_where_every_get_hangs_all_endings_are_told_after_the_wait(baselined: Bench) -> None:
+    """Those beyond the budget too, and without a Get of their own, which would hang as well."""
+    arns = end(baselined, *["Completed"] * 8)
+    with baselined.simulator.faults.active(faults.Latency(operation=GET, seconds=1.5)):
+        poll = baselined.poll(details_wait=0.5, details_concurrency=2, gets=lambda _: 4)
+    assert details(poll) == dict.fromkeys(arns, "unavailable")
+    assert (len(asked(poll)), poll.report.deferred) == (2, 0)
+
+
 def test_what_was_listed_is_recorded_though_the_listing_fails(baselined: Bench) -> None:
     """Its details are waited for, and the failure is reported after that."""
     arns = end(baselined, "Completed", "Failed")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from poller.aws import Answer
 from poller.aws.limits import Patience
 from poller.errors import AwsError, AwsReason, StoppedError
+from poller.polling import gets as gets_module
 from poller.polling.gets import Get, Gets
 
 if TYPE_CHECKING:
@@ -171,6 +172,21 @@ def test_where_one_is_answered_those_behind_have_their_turn(
     assert outcomes([hanging]) == {"hang": "network"}
     assert set(outcomes(others).values()) == {"answer"}
     assert bedrock.most_at_once <= 3
+
+
+def test_one_to_spare_is_made_only_while_another_one_hangs(
+    bedrock: Bedrock, make: Callable[..., Gets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not owed before that; there are no more at once for it, and its own slowness lets in no other."""
+    monkeypatch.setattr(gets_module, "_SLOW_SECONDS", 0.1)
+    gets = make(most=2)
+    spare = [gets.ask(arn, (number,), Patience(10), spare=True) for number, arn in enumerate("abc")]
+    until(gets, [gets.ask("quick", (5,), Patience(10))])
+    assert (bedrock.asked, gets.owed) == (["quick"], 0)
+    hanging = gets.ask("hang", (5,), Patience(0.5))
+    assert [get.arn for get in until(gets, [hanging, *spare])] == ["a", "b", "c", "hang"]
+    assert bedrock.most_at_once == 2
+    assert gets.owed == 0
 
 
 def test_a_throttled_one_is_made_again_within_its_patience(
