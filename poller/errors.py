@@ -10,6 +10,8 @@
     ├── AwsError                  a call to AWS, with the reason that labels metrics
     │   └── IncompleteScanError   a listing ended early; what it showed is true, what it lacks is not
     ├── ItemError                 one item of a listing cannot be understood; it is quarantined
+    ├── MessageError              a message of a queue of wake-ups cannot be understood; it is deleted
+    ├── WakeError                 the poll that a wake-up asked for has failed, or did not come
     ├── StoppedError              work given up because the process is shutting down
     └── DeliveryError             a sink did not take an event
         └── PartialDeliveryError  a sink took some events of a batch
@@ -132,6 +134,14 @@ class ItemError(PollerError):
         self.arn = arn
 
 
+class MessageError(PollerError):
+    """A message of a queue of wake-ups cannot be understood; says why, without quoting it."""
+
+
+class WakeError(PollerError):
+    """The poll that a wake-up asked for has failed."""
+
+
 class StoppedError(PollerError):
     """Work was given up because the process is shutting down; nothing was lost."""
 
@@ -169,6 +179,25 @@ class RefusalReason(StrEnum):
     """Too many passwords to check at once; it was not looked at."""
     UNREADABLE = "unreadable"
     """The file to hold it against cannot be used any more."""
+
+
+class WakeUpResult(StrEnum):
+    """What came of a message of a queue, for `wake_ups_total`; a later one counts rather than an earlier."""
+
+    TEST = "test"
+    """It asks for nothing: a test message of S3, or the removal of an object."""
+    GARBAGE = "garbage"
+    """It cannot be understood."""
+    UNMATCHED = "unmatched"
+    """It is about no job or place that is polled here."""
+    COALESCED = "coalesced"
+    """The poll that another message caused counts for it too."""
+    POLLED = "polled"
+    """It caused a poll, which has committed."""
+    UNCONFIRMED = "unconfirmed"
+    """Several polls have not shown what it says."""
+    FAILED = "failed"
+    """The poll or the store failed, so the message comes again."""
 
 
 class DeliveryError(PollerError):

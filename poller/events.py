@@ -43,6 +43,7 @@ class _Seen(NamedTuple):
     change: Change
     target: Target
     observed_at: datetime
+    native_event_seen: bool | None = None
 
 
 class _Field(NamedTuple):
@@ -72,6 +73,10 @@ _DETAILS = {
     "enum": [details.value for details in Details],
     "description": "Whether a Get has brought what lists leave out.",
 }
+_NATIVE = {
+    "type": ["boolean", "null"],
+    "description": "Whether Bedrock's own event had told of this ending; null where none is listened for.",
+}
 _RAW = {"type": ["object", "null"], "description": "The service's own fields, verbatim."}
 
 _FIELDS: Mapping[str, _Field] = {
@@ -98,12 +103,20 @@ _FIELDS: Mapping[str, _Field] = {
     "output_uri": _Field(_MAYBE_TEXT, attrgetter("job.output_uri")),
     "records": _Field(_RECORDS, lambda seen: _records(seen.job.records)),
     "details": _Field(_DETAILS, attrgetter("job.details")),
+    "native_event_seen": _Field(_NATIVE, attrgetter("native_event_seen")),
     "job": _Field(_RAW, attrgetter("job.raw")),
 }
 """The members of `data`, in their order: events, the sample and the schema come from here."""
 
 
-def job_event(change: Change, event_type: EventType, target: Target, observed_at: datetime) -> Event:
+def job_event(
+    change: Change,
+    event_type: EventType,
+    target: Target,
+    observed_at: datetime,
+    *,
+    native_event_seen: bool | None = None,
+) -> Event:
     """Build the event that publishes `change`.
 
     Args:
@@ -111,13 +124,14 @@ def job_event(change: Change, event_type: EventType, target: Target, observed_at
         event_type: What kind of event it is; `change.event_type`, known to be there.
         target: Where it was seen.
         observed_at: When it was first seen, by the local clock, timezone-aware.
+        native_event_seen: Whether a native event had told of it; `None` if none is listened for.
     """
     job = change.job
     return _seal(
         event_id=event_id(job.arn, event_type.value, job.status, change.occurrence),
         event_type=event_type,
         time=happened_at(job, event_type) or observed_at,
-        seen=_Seen(job, change, target, observed_at),
+        seen=_Seen(job, change, target, observed_at, native_event_seen),
     )
 
 

@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 
 from poller import __version__
-from poller.errors import AwsReason, DeliveryReason, RefusalReason
+from poller.errors import AwsReason, DeliveryReason, RefusalReason, WakeUpResult
 from poller.kinds import KINDS
 from poller.model import EventType
 
@@ -38,6 +38,8 @@ SCANS = ("window", "full")
 ITEM_REASONS = ("type", "arn", "status", "depth")
 _MOST_PREPARED = 1000
 """With more targets than this, a reason for which a target's polls fail has no series until they do."""
+_WAKE_UP = ("type", "result")
+WAKE_UP_TYPES = ("job", "object", "region", "unknown")
 RETAINED = ("events", "deliveries", "dead_letters")
 
 
@@ -85,7 +87,6 @@ class Metrics:
             "poll_stretch_factor",
             "How many times longer intervals are because `poll.concurrency` is too low; 1 if it is not.",
         )
-        self.poll_stretch.set(1)
         self.poll_budget_used = self._gauge(
             "poll_budget_used_ratio",
             "Part of the calls that `aws.poll_share` allows which this process used in the last minute.",
@@ -149,7 +150,7 @@ class Metrics:
         )
         self.events = self._counter("events", "Recorded events.", "type")
         self.events_unrouted = self._counter("events_unrouted", "Events that no route matches.")
-
+        self._define_wake_ups()
         self.deliveries = self._counter("deliveries", "Delivered events.", "sink")
         self.delivery_failures = self._counter("delivery_failures", "Failed attempts.", "sink", "reason")
         self.deliveries_dead = self._counter("deliveries_dead", "Deliveries given up.", "sink")
@@ -184,10 +185,26 @@ class Metrics:
             "Expiry of the web server's certificate; 0 without TLS.",
         )
 
+    def _define_wake_ups(self) -> None:
+        self.wake_ups = self._counter(
+            "wake_ups",
+            "Messages of queues of wake-ups, by what they are about and what came of it.",
+            *_WAKE_UP,
+        )
+        self.wake_up_queue_reachable = self._gauge(
+            "wake_up_queue_reachable", "1 if the last call to a queue of wake-ups succeeded.", "queue"
+        )
+        self.native_events_missed = self._counter(
+            "native_events_missed",
+            "Listed endings of which no native event told within 5 minutes.",
+            "kind",
+        )
+
     def prepare(self, targets: Iterable[Target], sinks: Iterable[str]) -> None:
         """Make the series of every target and sink exist; those that do keep their values."""
         watched = list(targets)
         self.targets.set(len(watched))
+        self.poll_stretch.set(1)
         for target in watched:
             labels = (target.name, target.region, target.kind)
             for metric in self._of_target:
@@ -215,6 +232,17 @@ class Metrics:
         for sink in sinks:
             self._prepare_sink(sink)
 
+    def prepare_wake_ups(self, queues: Iterable[str]) -> None:
+        """Make the series of wake-ups exist, if there are queues of them."""
+        for queue in queues:
+            self.wake_up_queue_reachable.labels(queue)
+            for what in WAKE_UP_TYPES:
+                for result in WakeUpResult:
+                    self.wake_ups.labels(what, result)
+            for kind in KINDS.values():
+                if kind.native_events:
+                    self.native_events_missed.labels(kind.name)
+
     def _prepare_sink(self, sink: str) -> None:
         for metric in self._of_sink:
             metric.labels(sink)
@@ -229,6 +257,7 @@ class Metrics:
         sinks: Iterable[str],
         organizations: Iterable[str] = (),
         places: Iterable[tuple[str, str]] = (),
+        queues: Iterable[str] = (),
     ) -> None:
         """Remove the series of what is not configured any more, so that no alert waits for it.
 
@@ -239,6 +268,7 @@ class Metrics:
             sinks: Names of sinks.
             organizations: Names of targets that stood for an organization.
             places: Accounts and regions.
+            queues: URLs of queues of wake-ups.
         """
         for account_id, region in places:
             self.poll_budget_used.remove_by_labels({"account_id": account_id, "region": region})
@@ -248,6 +278,8 @@ class Metrics:
         for name in organizations:
             for metric in (self.accounts, self.discovery_failures):
                 metric.remove_by_labels({"target": name})
+        for queue in queues:
+            self.wake_up_queue_reachable.remove_by_labels({"queue": queue})
         for sink in sinks:
             for metric in (*self._of_sink, self.outbox, self.delivery_failures):
                 metric.remove_by_labels({"sink": sink})

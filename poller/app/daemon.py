@@ -21,13 +21,13 @@ from poller.app.systemd import SystemdNotifier
 from poller.errors import ConfigError, LostStoreError, PollerError, StoreError
 from poller.store import Outbox
 from poller.store.queries import Browser
-from poller.web import api, page, reload
+from poller.web import api, page, poll, reload
 from poller.web.auth import AuthMiddleware
 from poller.web.server import Health, WebServer, application, exposure
 from poller.web.tls import CurrentCertificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from starlette.types import ASGIApp
 
@@ -175,6 +175,7 @@ class Daemon:
                 browser, Outbox(components.runtime.pages), lambda: tuple(self.components.settings.sinks)
             ),
             *api.routes(browser),
+            poll.route(self._wake_target, lambda: self.components.settings.web.is_guarded),
         ]
         if self._read is not None and components.settings.web.reload:
             further.append(reload.route(self.reload, lambda: self.restart_needed))
@@ -187,6 +188,13 @@ class Daemon:
         if why := exposure(web, settings):
             _log.warning("web.open", url=web.url, why=why)
         return web
+
+    def _wake_target(self, target_id: str) -> Awaitable[object] | None:
+        """Have a target polled, by the id that any of its names gives; `None` if there is no such target."""
+        for target in self.components.targets:
+            if target_id in {f"{name}/{target.region}/{target.kind}" for name in target.names}:
+                return self.pipeline.scheduler.wake(target.id)
+        return None
 
     def _build_pipeline(self, components: Components) -> Pipeline:
         return Pipeline(

@@ -1,4 +1,4 @@
-"""What works by one configuration: a scheduler of polls, and a worker for each sink.
+"""What works by one configuration: a scheduler of polls, a worker for each sink, a listener for each queue.
 
 A reload replaces one pipeline by the next over the same store. The old one's polls end at their next page;
 each sink's old worker drains before its new one begins, so that a hanging receiver holds up only itself, and
@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from poller.polling import PollScheduler, ReplicaWatcher
+from poller.wake_ups import Audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,7 @@ class Pipeline:
             self.scheduler.expect(target)
 
         self.scheduler = PollScheduler(
-            poller=components.poller(bounded=True, on_progress=on_progress),
+            poller=components.poller(bounded=True, on_progress=on_progress, listening=True),
             targets=list(components.targets),
             cadence=components.cadence(),
             concurrency=poll.concurrency,
@@ -66,6 +67,8 @@ class Pipeline:
         self._replicas = ReplicaWatcher(
             components.snapshot, self.scheduler, shared=components.database.side_by_side
         )
+        self._dispatcher = components.dispatcher(self.scheduler.wake)
+        self._listeners = components.listeners(self._dispatcher)
 
     def start(self, group: asyncio.TaskGroup, *, after: Pipeline | None = None) -> None:
         """Begin to poll and to deliver.
@@ -82,6 +85,11 @@ class Pipeline:
             group.create_task(self.scheduler.watch_clock(), name="clock"),
             group.create_task(self._replicas.run(), name="replicas"),
         ]
+        if self._listeners:
+            audit = Audit(self.components.snapshot.native_events, self.components.metrics)
+            self._watching.append(group.create_task(audit.run(), name="audit"))
+        for listener in self._listeners:
+            group.create_task(listener.run(), name="wake-ups")
 
     async def _deliver(self, worker: SinkWorker, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -102,6 +110,9 @@ class Pipeline:
         # Side by side, so that the whole takes the grace period once.
         for worker in self._workers.values():
             worker.stop()
+        for listener in self._listeners:
+            listener.stop()
+        self._dispatcher.close()
         ended, _ = await asyncio.gather(self.scheduler.stop(self._grace), self._delivered())
         for task in self._watching:
             task.cancel()

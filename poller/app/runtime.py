@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from poller import logs
 from poller.app.accounts import AccountIds, described
 from poller.app.targets import Accounts, discover_accounts, load_accounts, resolve_targets
-from poller.aws import JobsApi, Sessions
+from poller.aws import AccountAccess, JobsApi, Sessions
 from poller.delivery import SinkWorker
 from poller.errors import AwsReason
 from poller.heartbeats import Heartbeats
@@ -27,13 +27,14 @@ from poller.routing import Router
 from poller.sinks import registry
 from poller.sinks.isolation import SinkLoop
 from poller.store import Database, Outbox, Snapshot
+from poller.wake_ups import Dispatcher, QueueListener, SqsQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from poller.aws import AccountAccess
     from poller.errors import AwsError
     from poller.settings.schema import Settings
+    from poller.settings.wake_ups import SqsWakeUps
     from poller.store import Observation
 
 _log = logs.get(__name__)
@@ -207,6 +208,7 @@ class Components:
 
     def _prepare_metrics(self) -> None:
         self.metrics.prepare(self.targets, self.settings.sinks)
+        self.metrics.prepare_wake_ups(queue.queue_url for queue in self.settings.wake_ups)
         self.metrics.target_collisions.set(len(self.shared))
 
     def _warn_of_shared(self) -> None:
@@ -254,6 +256,27 @@ class Components:
             for name, settings in self.settings.sinks.items()
         ]
 
+    def dispatcher(self, wake: Callable[[str], Awaitable[object]]) -> Dispatcher:
+        """What has targets polled for the messages of queues; `wake` has one polled."""
+        return Dispatcher(targets=self.targets, wake=wake, snapshot=self.snapshot, metrics=self.metrics)
+
+    def listeners(self, dispatcher: Dispatcher) -> list[QueueListener]:
+        """A listener for every configured queue."""
+        return [
+            QueueListener(self._queue(queue), dispatcher, self.metrics) for queue in self.settings.wake_ups
+        ]
+
+    def _queue(self, queue: SqsWakeUps) -> SqsQueue:
+        access = AccountAccess(role_arn=queue.role_arn, external_id=queue.read_external_id)
+        return SqsQueue(queue.queue_url, lambda: self.sessions.client(access, str(queue.region), queue.type))
+
+    def _listens(self, target: Target) -> bool:
+        """Whether the native events of a target arrive at a configured queue."""
+        # A target of an organization has the account behind its configured name.
+        names = {*target.names, *(name.removesuffix(f"-{target.account_id}") for name in target.names)}
+        queues = self.settings.wake_ups
+        return any(not queue.targets or not names.isdisjoint(queue.targets) for queue in queues)
+
     def api(self, target: Target) -> JobsApi:
         """The calls for a target.
 
@@ -282,6 +305,7 @@ class Components:
         show: Callable[[Observation], None] | None = None,
         bounded: bool = False,
         on_progress: Callable[[Target], None] = lambda _: None,
+        listening: bool = False,
     ) -> Poller:
         """Build what polls.
 
@@ -289,6 +313,7 @@ class Components:
             show: Called with every observation instead of writing it: a dry run.
             bounded: Leave to the next poll what does not fit into the interval.
             on_progress: Called whenever the poll of a target has got further.
+            listening: Whether this process listens to the configured queues.
         """
         return Poller(
             snapshot=self.snapshot if show is None else DryRun(self.database, show),
@@ -301,6 +326,7 @@ class Components:
             stop=self.stop,
             on_progress=on_progress,
             on_failure=self._use_another_access,
+            listens=self._listens if listening else lambda _: False,
         )
 
     def cadence(self) -> Cadence:
@@ -343,6 +369,7 @@ class Components:
             self.settings.sinks.keys() - successor.settings.sinks.keys(),
             _organizations(self) - _organizations(successor),
             _places(self) - _places(successor),
+            _queues(self) - _queues(successor),
         )
 
 
@@ -357,3 +384,7 @@ def _places(components: Components) -> set[tuple[str, str]]:
 
 def _organizations(components: Components) -> set[str]:
     return {target.name for target in components.settings.targets if target.organization is not None}
+
+
+def _queues(components: Components) -> set[str]:
+    return {queue.queue_url for queue in components.settings.wake_ups}

@@ -72,6 +72,9 @@ class AccountAccess:
         return None if self.role_arn is None else account_of_role(self.role_arn)
 
 
+_QUEUES = frozenset({"sqs"})
+"""Services whose calls take nothing from the quotas of Bedrock; the caller tries them again itself."""
+
 _SIGNED = Config(auth_scheme_preference="sigv4")
 """Sign with the credentials of the access, whatever token the environment holds."""
 
@@ -264,7 +267,8 @@ class Sessions:
             if key not in self._clients:
                 with translated(f"making a {service} client for {region}"):
                     client = self._made(self._caller(access.profile), service, region, bearer=bearer)
-                client.meta.events.register("before-send", self._before_send(region))
+                limited = service not in _QUEUES
+                client.meta.events.register("before-send", self._before_send(region, limited=limited))
                 client.meta.events.register("response-received", self._response_received)
                 self._clients[key] = client
             return Client(self._clients[key], access)
@@ -280,6 +284,8 @@ class Sessions:
     def _made(self, session: boto3.Session, service: str, region: str, *, bearer: bool = False) -> Any:
         """A new client of the SDK."""
         config = self._config if bearer else self._config.merge(_SIGNED)
+        if service in _QUEUES:
+            config = config.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
         client = session.client(service, region_name=region, config=config)
         if self._config.user_agent is None:
             # Left to itself, the SDK builds the same text again, twice for each request.
@@ -384,13 +390,14 @@ class Sessions:
                 self._granting[profile, region] = self._made(self._source(profile), "sts", region)
             return self._granting[profile, region]
 
-    def _before_send(self, region: str) -> Any:
+    def _before_send(self, region: str, *, limited: bool) -> Any:
         def handle(event_name: str, **_: Any) -> None:
-            call = _calling.get()
             service, operation = _operation(event_name)
-            limit = self._limit(call.access, region)
-            limit.wait(listing=operation in _LISTINGS, patience=call.patience)
-            call.patience.begin()
+            if limited:
+                call = _calling.get()
+                limit = self._limit(call.access, region)
+                limit.wait(listing=operation in _LISTINGS, patience=call.patience)
+                call.patience.begin()
             self._metrics.aws_requests.labels(service, operation).inc()
 
         return handle

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from poller.iam.statements import (
     ANY,
+    LISTENING,
     Place,
     Statement,
     allow,
     listed,
+    listening,
     listing,
     merged,
     partition_of,
+    queue_arn,
     reading,
     roles_of,
     sending,
@@ -101,14 +104,21 @@ def daemon_policy(
         roles |= set(roles_of(partition, target))
         if target.organization is not None and target.organization.list_role_arn is None:
             statements += listing(partition, target)
-    if roles:
+    queues = {
+        queue.role_arn: queue_arn(queue)
+        for queue in (settings.wake_ups if profile is None else ())
+        if queue.role_arn is not None
+    }
+    if roles := roles | queues.keys():
         statements.append(allow("AssumeRoles", ["sts:AssumeRole"], sorted(roles)))
     if profile is None:
         # Sinks find their credentials like any SDK, whatever profiles the targets have.
+        statements += listening(settings)
         statements += sending(settings, kms_keys)
     elif kms_keys:
         raise wrong("--kms-key", f"the profile {profile!r} sends nothing; leave out one of the two")
     notes = [*_open_regions(target for _, target in own), *_other_principals(profiles, profile)]
+    notes += [f"{role} needs {listed(LISTENING)} on {queue}" for role, queue in queues.items()]
     if own and account is None:
         notes.append("the account is left open, because no configuration names it; --account ID narrows it")
     if any(target.organization for _, target in mine):

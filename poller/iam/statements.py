@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from poller.kinds import Kind
     from poller.settings.schema import Settings, TargetSettings
+    from poller.settings.wake_ups import SqsWakeUps
 
 Statement: TypeAlias = dict[str, Any]
 """One statement of a policy, as IAM reads it."""
@@ -32,6 +33,8 @@ Statement: TypeAlias = dict[str, Any]
 ANY = "*"
 _KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
 _PUBLISH = "sns:Publish"
+LISTENING = ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage")
+"""What reading a queue of wake-ups takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,18 @@ def sending(settings: Settings, kms_keys: Sequence[str]) -> Iterator[Statement]:
                 yield allow(f"{sid}Key", ["kms:Decrypt", "kms:GenerateDataKey"], keys, condition)
     if unused:
         raise wrong("--kms-key", f"no sink has a topic in the region of {listed(unused)}")
+
+
+def listening(settings: Settings) -> Iterator[Statement]:
+    """Reading the queues of wake-ups that no role is assumed for."""
+    for number, queue in enumerate(settings.wake_ups, start=1):
+        if queue.role_arn is None:
+            yield allow(f"WakeUps{number}", LISTENING, [queue_arn(queue)])
+
+
+def queue_arn(queue: SqsWakeUps) -> str:
+    """The ARN of a queue of wake-ups."""
+    return f"arn:{_partition(str(queue.region)) or 'aws'}:{queue.resource}"
 
 
 def allow(

@@ -101,6 +101,7 @@ MODEL_INVOCATION_JOB = Kind(
         }
     ),
     polled_by_default=True,
+    native_events=True,
 )
 
 KINDS: Mapping[str, Kind] = MappingProxyType(

@@ -78,6 +78,7 @@ class Kind:
             outcome that is not named. A Get can add one that a list item lacks.
         polled_by_default: Whether a target that names no kinds polls this one. A kind added later is not
             polled by default, because the roles that users have granted do not allow its operations.
+        native_events: Whether EventBridge tells of changes of status, at best effort.
         outcome_by_records: Whether failed records make the outcome of an ended job worse.
     """
 
@@ -116,6 +117,7 @@ class Kind:
     longest_run: timedelta = timedelta(hours=168)
     end_members: Mapping[Outcome | None, frozenset[str]] = MappingProxyType({})
     polled_by_default: bool = False
+    native_events: bool = False
     outcome_by_records: bool = False
     ranks: Mapping[str, int] = field(init=False, repr=False, compare=False)
     arn_pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)

@@ -7,6 +7,7 @@ the due time: the job still fires when it was planned, finds its target not due,
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 JITTER = 0.1
 """Polls are spread by this part of the interval, either way."""
+WAKE_SECONDS = 1.0
+"""Between two polls of a target at least, however many wake-ups ask for one."""
 _SAME_SECONDS = 2.0
 """Two sightings of one poll may differ by so much, where a replica was slow to look."""
 _REFUSED_SECONDS = 2.0
@@ -39,6 +42,7 @@ class Pace:
         begun: When the last poll began; `None` if none is known.
         last_change: When a poll last found a change.
         backoff_factor: How many times slower than usual the target is polled.
+        not_before: When a wake-up may cause the next poll.
     """
 
     interval: float
@@ -46,6 +50,7 @@ class Pace:
     begun: float | None = None
     last_change: float = field(default_factory=time.monotonic)
     backoff_factor: int = 1
+    not_before: float = -math.inf
 
     def wait(self) -> float:
         """Seconds until the next poll; zero if it is due."""
@@ -65,6 +70,15 @@ class Pace:
     def make_due(self) -> None:
         """Plan a poll for now."""
         self.due_at = time.monotonic()
+
+    def wake(self) -> None:
+        """Plan a poll for now, or a second after the last one; not while the target is polled more slowly."""
+        if self.backoff_factor == 1:
+            now = time.monotonic()
+            rested = -math.inf if self.begun is None else self.begun + WAKE_SECONDS
+            earliest = max(now, rested, self.not_before)
+            # What was due before now has begun, and left no later plan if it failed.
+            self.due_at = earliest if self.due_at <= now else min(self.due_at, earliest)
 
     def forget(self) -> None:
         """Plan a poll for now, as if there had been none."""

@@ -16,9 +16,9 @@ from poller.aws.limits import Patience
 from poller.diff import diff
 from poller.errors import AwsError, AwsReason, ItemError
 from poller.events import happened_at, job_event
-from poller.model import Details
+from poller.model import Details, EventType
 from poller.polling.endings import LAST, MOST_WAITING, Endings, first_to_ask
-from poller.store import Observation
+from poller.store import Ending, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -168,14 +168,20 @@ class JobRecorder:
     def record(self, changes: Sequence[Change]) -> None:
         """Write changes with the events they publish and the deliveries these owe."""
         observed_at = self.poller.now()
+        endings = self._endings(changes)
+        told = self._snapshot.native_events.told(endings) if endings else frozenset()
         observations: list[Observation] = []
         size = 0
         for change in changes:
             if change.event_type is None:
                 observations.append(Observation(change))
                 continue
-            event = job_event(change, change.event_type, self.claim.target, observed_at)
-            observations.append(Observation(change, event, self.poller.route(event.data)))
+            ending = endings.get(change.job.arn)
+            seen = None if ending is None else (ending.job_arn, ending.status) in told
+            event = job_event(
+                change, change.event_type, self.claim.target, observed_at, native_event_seen=seen
+            )
+            observations.append(Observation(change, event, self.poller.route(event.data), ending))
             size += len(event.body)
             if size > _MOST_BYTES:
                 self._write(observations, observed_at)
@@ -190,6 +196,20 @@ class JobRecorder:
         ended = happened_at(job)
         now = self._served_at or self.poller.now()
         return job.terminal and ended is not None and ended >= now - first_scan.since
+
+    def _endings(self, changes: Sequence[Change]) -> dict[str, Ending]:
+        """The endings among some changes that a native event should tell of, by ARN.
+
+        What a first scan announces ended before anyone listened.
+        """
+        target = self.claim.target
+        if not (self.kind.native_events and self.claim.baselined and self.poller.listens(target)):
+            return {}
+        return {
+            change.job.arn: Ending(change.job.arn, change.job.status, target.kind)
+            for change in changes
+            if change.event_type is EventType.STATUS_CHANGED and change.job.status in self.kind.outcomes
+        }
 
     def keep_lease(self) -> None:
         """Say that the poll makes progress, and renew its lease if it is time."""

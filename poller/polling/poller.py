@@ -58,6 +58,7 @@ class Poller:
         now: The local clock; only for `observed_at`.
         on_progress: Called whenever the poll of a target has got further.
         on_failure: Called with a target and the failure that ended its poll.
+        listens: Whether native events about a target's jobs are listened for.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Poller:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_progress: Callable[[Target], None] = lambda _: None,
         on_failure: Callable[[Target, AwsError], None] = lambda *_: None,
+        listens: Callable[[Target], bool] = lambda _: False,
     ) -> None:
         self.snapshot = snapshot
         self.route = route
         self.metrics = metrics
         self.now = now
+        self.listens = listens
         self._api = api
         self._kind = kind
         self._settings = settings

@@ -24,7 +24,8 @@ from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
 from poller.polling.clock_jumps import watch_clock
 from poller.polling.fair_share import FairShare
 from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
-from poller.polling.pace import JITTER, Pace, PaceTrigger
+from poller.polling.pace import JITTER, WAKE_SECONDS, Pace, PaceTrigger
+from poller.polling.woken import Woken
 
 if TYPE_CHECKING:
     import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from poller.polling.cadence import Cadence
     from poller.polling.page import PollReport
     from poller.polling.poller import Poller
+    from poller.polling.woken import PollFuture
 
 _log = logs.get(__name__)
 
@@ -96,6 +98,8 @@ class PollScheduler:
         self._turns = FairShare(concurrency)
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._running: set[asyncio.Task[PollReport | None]] = set()
+        self._woken = Woken()
+        self._busy: set[str] = set()
 
     def start(self) -> None:
         """Begin: every target is polled at once, and then in its rhythm; or not, after a stop."""
@@ -135,6 +139,22 @@ class PollScheduler:
             self._paces[target.id].make_due()
             self._plan(target.id)
 
+    def wake(self, target_id: str) -> PollFuture:
+        """Poll a target soon, though it is not due, but for one that AWS throttles.
+
+        Returns:
+            Gets the report of the first poll that begins from now on, or `WakeError` if that one fails.
+        """
+        waiting = self._woken.add(target_id)
+        self._hurry(target_id)
+        return waiting
+
+    def _hurry(self, target_id: str) -> None:
+        """Plan a target for which wake-ups wait; at the end of a poll of it that comes again."""
+        if target_id in self._woken and target_id not in self._busy:
+            self._paces[target_id].wake()
+            self._plan(target_id)
+
     def _plan(self, target_id: str) -> None:
         """Let APScheduler ask when a target is due, instead of at its next run."""
         if self._scheduler.running and not self._stop.is_set():
@@ -160,6 +180,7 @@ class PollScheduler:
             self._scheduler.remove_all_jobs()
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
+        self._woken.stop()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         self._heartbeats.forget(_LOOP)
@@ -251,7 +272,18 @@ class PollScheduler:
             _log.info("target.available", target=target.id)
 
     async def _run(self, target: Target) -> None:
+        self._busy.add(target.id)
+        try:
+            await self._run_due(target)
+        finally:
+            self._busy.discard(target.id)
+            # Not before APScheduler knows that this run has ended, or it would skip the next one.
+            asyncio.get_running_loop().call_soon(self._hurry, target.id)
+
+    async def _run_due(self, target: Target) -> None:
         after = self._paces[target.id].interval * (1 - JITTER) if self._shared else 0.0
+        if target.id in self._woken:
+            after = min(after, WAKE_SECONDS)
         if self._is_early(target, after):
             return
         # What one poll left is the next one's, at once: it is the budget that is bounded, not the work.
@@ -278,6 +310,7 @@ class PollScheduler:
             self._moved()
             self.expect(target)
             began = time.monotonic()
+            pace.not_before = began + WAKE_SECONDS
             late = None if pace.begun is None else began - pace.due_at
             task = asyncio.ensure_future(self.poll(target, after=after))
             self._running.add(task)
@@ -300,6 +333,8 @@ class PollScheduler:
                 pace.ask_again_soon()
                 self._plan(target.id)
             self._reported(report)
+        if report is None or report.claimed:
+            self._woken.ended(target.id, began if report is None else report.begun or began, report)
         self._moved()
         return report is not None and report.deferred > 0 and not (report.throttled or self._is_backlogged())
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from poller.settings.locations import Location
     from poller.settings.schema import RouteSettings, TargetSettings
+    from poller.settings.wake_ups import SqsWakeUps
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class Parts:
     Args:
         targets: The valid ones, by their index.
         routes: The valid ones, by their index.
+        wake_ups: The valid ones, by their index.
         sink_names: Of all sinks, valid or not; `None` if they are not known.
         target_names: Of all targets, likewise.
     """
 
     targets: Mapping[int, TargetSettings]
     routes: Mapping[int, RouteSettings]
+    wake_ups: Mapping[int, SqsWakeUps]
     sink_names: Collection[str] | None
     target_names: Collection[str] | None
 
@@ -45,6 +48,7 @@ def check(parts: Parts) -> Iterator[tuple[Location, str]]:
     yield from _watched_once(parts.targets)
     for index, route in parts.routes.items():
         yield from _route(("routes", index), route, parts)
+    yield from _queues(parts)
 
 
 def _names_unique(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Location, str]]:
@@ -76,6 +80,19 @@ def _watched_once(targets: Mapping[int, TargetSettings]) -> Iterator[tuple[Locat
             whose = "twice" if other == index else f"with the same credentials as targets[{other}]"
             what = ", ".join(dict.fromkeys(watched))
             yield ("targets", index), f"watches {what} {whose}; remove one"
+
+
+def _queues(parts: Parts) -> Iterator[tuple[Location, str]]:
+    """Each queue once, or its messages would be shared out; and its targets exist."""
+    first: dict[str, int] = {}
+    for index, queue in parts.wake_ups.items():
+        if queue.queue_url in first:
+            other = first[queue.queue_url]
+            yield ("wake_ups", index, "queue_url"), f"is the queue of wake_ups[{other}] too; remove one"
+        first.setdefault(queue.queue_url, index)
+        for place, name in enumerate(queue.targets):
+            if parts.target_names is not None and name not in parts.target_names:
+                yield ("wake_ups", index, "targets", place), choose(name, parts.target_names, what="target")
 
 
 def _route(at: Location, route: RouteSettings, parts: Parts) -> Iterator[tuple[Location, str]]:

@@ -117,7 +117,7 @@ def _validated(
 def _parts(data: Mapping[str, Any], wrong: Collection[Location], model: type[Settings]) -> Parts:
     """Take the entries without problems of their own, and the names of all entries."""
     valid: dict[str, dict[int, Any]] = {}
-    for section in ("targets", "routes"):
+    for section in ("targets", "routes", "wake_ups"):
         field = model.model_fields[section]
         entries = data.get(section, field.default)
         usable = isinstance(entries, list | tuple) and (section,) not in wrong
@@ -130,6 +130,7 @@ def _parts(data: Mapping[str, Any], wrong: Collection[Location], model: type[Set
     return Parts(
         targets=valid["targets"],
         routes=valid["routes"],
+        wake_ups=valid["wake_ups"],
         sink_names=list(sinks) if isinstance(sinks, dict) else None,
         target_names=_names(data.get("targets", model.model_fields["targets"].default)),
     )

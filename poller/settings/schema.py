@@ -40,8 +40,9 @@ from poller.settings.types import (
     Share,
     Unit,
     account_of_role,
-    check_external_id,
+    read_external_id,
 )
+from poller.settings.wake_ups import SqsWakeUps
 from poller.settings.web import WebSettings
 from poller.times import format_duration
 
@@ -199,9 +200,7 @@ class TargetSettings(Section):
         Raises:
             ValueError: The file cannot be read any more; the message does not hold its content.
         """
-        if self.external_id_file is not None:
-            return check_external_id(read_secret_file(self.external_id_file))
-        return self.external_id.get_secret_value() if self.external_id else None
+        return read_external_id(self.external_id, self.external_id_file)
 
 
 class StoreSettings(Section):
@@ -335,6 +334,8 @@ class Settings(Section):
         default=({"name": "default"},), validate_default=True, min_length=1
     )
     """What to watch. Default: one target with default settings, in the SDK's current account and region."""
+    wake_ups: tuple[SqsWakeUps, ...] = ()
+    """Queues whose messages cause polls. Default: none."""
     store: StoreSettings = Field(default_factory=StoreSettings)
     """Where state is kept."""
     sinks: Mapping[str, SinkSettings] = Field(default={}, min_length=1)

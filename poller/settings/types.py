@@ -75,6 +75,17 @@ def check_external_id(text: str) -> str:
     return text
 
 
+def read_external_id(given: SecretStr | None, file: Path | None) -> str | None:
+    """Return an external ID, from its file as it is now, if it is in one; `None` without either.
+
+    Raises:
+        ValueError: The file cannot be read any more; the message does not hold its content.
+    """
+    if file is not None:
+        return check_external_id(read_secret_file(file))
+    return given.get_secret_value() if given else None
+
+
 def _external_id(value: SecretStr) -> SecretStr:
     check_external_id(value.get_secret_value())
     return value

@@ -98,6 +98,11 @@ class WebSettings(Section):
         return value
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether clients have to say who they are, by a password, a token or a certificate."""
+        return self.auth is not None or (self.tls is not None and self.tls.client_ca_file is not None)
+
+    @property
     def address(self) -> tuple[str, int] | None:
         """Host, without brackets, and port; `None` for no web server."""
         if self.listen is None:

@@ -97,4 +97,5 @@ def row_of(key: str, change: Change) -> dict[str, Any]:
         "gone": change.gone,
         "missed": 0,
         **counts,
+        "output_uri": None if job.terminal else job.output_uri,
     }

@@ -28,6 +28,7 @@ from poller.store.jobs import (
     row_of,
 )
 from poller.store.leases import Leases
+from poller.store.native_events import NativeEvents
 from poller.store.outbox import Enqueue
 from poller.store.tables import from_micros, jobs
 from poller.store.target_rows import TargetRows
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from poller.model import Change, Event
     from poller.store.database import Database
     from poller.store.leases import Claim
+    from poller.store.native_events import Ending
 
 _FIRST_WAIT_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 3600.0
@@ -47,11 +49,24 @@ _LONGEST_WAIT_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A change to record, the event it publishes if any, and the sinks the event is owed to."""
+    """A change to record, the event it publishes if any, and the sinks the event is owed to.
+
+    `ending` is there if a native event should tell of it.
+    """
 
     change: Change
     event: Event | None = None
     sinks: tuple[str, ...] = ()
+    ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOutput:
+    """Where an open job writes its output, and the target that it belongs to."""
+
+    arn: str
+    uri: str
+    target_id: str
 
 
 class Snapshot:
@@ -67,6 +82,7 @@ class Snapshot:
         self.rows = TargetRows(database)
         self.leases = Leases(database, self.rows, owner=owner, lease=lease)
         self.counts = JobCounts(database)
+        self.native_events = NativeEvents(database)
         self._database = database
         self.on_owed: Callable[[], None] = lambda: None
         """Called, in the thread that recorded, after each commit that owes deliveries."""
@@ -146,6 +162,15 @@ class Snapshot:
             for row in rows
         ]
 
+    def open_outputs(self) -> list[OpenOutput]:
+        """Where the open jobs of the registered targets write their output."""
+        statement = sa.select(jobs.c.arn, jobs.c.output_uri, jobs.c.target_id)
+        with self._database.read() as connection:
+            rows = connection.execute(statement.where(OPEN, jobs.c.output_uri.is_not(None))).all()
+        found = [(row.arn, row.output_uri, self.rows.id_of(row.target_id)) for row in rows]
+        # Rows of targets that are not configured here are of no interest.
+        return [OpenOutput(arn, uri, target) for arn, uri, target in found if target is not None]
+
     def note_gets(self, claim: Claim, failed: Mapping[str, int], recovered: Collection[str]) -> None:
         """Record how the Gets of open jobs went; one that fails again and again is tried ever less often.
 
@@ -218,6 +243,7 @@ class Snapshot:
         """
         rows = [row_of(claim.key, observation.change) for observation in observations]
         owed = [(item.event, item.sinks) for item in observations if item.event is not None]
+        shown = [item.ending for item in observations if item.ending is not None]
 
         def transaction(connection: sa.Connection) -> None:
             self.leases.fence(connection, claim)
@@ -225,6 +251,7 @@ class Snapshot:
             for some in chunks(seen):
                 connection.execute(sa.update(jobs).where(jobs.c.arn.in_(some)).values(missed=0))
             self._owe(connection, owed)
+            self.native_events.show(connection, shown)
 
         self._database.write(transaction)
         if owed:

@@ -98,6 +98,8 @@ jobs = Table(
     Column("records_failed", BigInteger),
     Column("get_failures", Integer, nullable=False, server_default=text("0")),
     Column("get_after", Double),
+    # Only of open jobs: what they write there may be heard of before their end is.
+    Column("output_uri", Text),
 )
 # The constant columns of the partial indexes, here and below, make SQLite prefer them to whole ones.
 Index(
@@ -182,6 +184,16 @@ Index(
     postgresql_where=text("state = 'dead'"),
 )
 Index("deliveries_settled", deliveries.c.state, deliveries.c.settled_at)
+
+native_events = Table(
+    "native_events",
+    metadata,
+    Column("job_arn", String(255), primary_key=True),
+    Column("status", String(64), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("told_at", Double),
+    Column("shown_at", Double),
+)
 
 sinks = Table(
     "sinks",

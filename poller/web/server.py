@@ -189,13 +189,12 @@ class WebServer:
 
 def exposure(server: WebServer, settings: WebSettings) -> str | None:
     """What those on the network of a server could do, if nothing keeps them from it."""
-    tls, auth = settings.tls, settings.auth
     if server.is_local:
         return None
-    if auth is None and (tls is None or tls.client_ca_file is None):
+    if not settings.is_guarded:
         changing = " and reload the configuration" if settings.reload else ""
         return f"all of that network can read job names and events{changing}; set web.auth"
-    if tls is None:
+    if settings.tls is None:
         return "passwords and tokens can be read on their way; set web.tls"
     return None
 

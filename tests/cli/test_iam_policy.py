@@ -417,3 +417,38 @@ def test_two_targets_of_one_organization_share_their_statements(shell: Shell) ->
     )
     found = statements(ask(shell, config=config).out)
     assert found.keys() == {"ListAccounts", "AssumeRoles"}
+
+
+QUEUES = """
+targets: [{name: own, regions: [us-east-1]}]
+wake_ups:
+  - {type: sqs, queue_url: "https://sqs.us-east-1.amazonaws.com/111111111111/bedrock-wake-ups"}
+  - {type: sqs, queue_url: "https://sqs.eu-west-1.amazonaws.com/222222222222/other",
+     role_arn: "arn:aws:iam::222222222222:role/queue-reader"}
+"""
+
+
+def test_reading_queues_of_wake_ups(shell: Shell) -> None:
+    """Three actions on the queue; what an assumed role needs is a note, as its policy is another one."""
+    done = ask(shell, "--account", "111111111111", config=QUEUES)
+    found = statements(done.out)
+    assert found["WakeUps1"] == (
+        "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:ReceiveMessage",
+        ["arn:aws:sqs:us-east-1:111111111111:bedrock-wake-ups"],
+        {},
+    )
+    assert found["AssumeRoles"] == ("sts:AssumeRole", ["arn:aws:iam::222222222222:role/queue-reader"], {})
+    assert "sqs" not in str({**found, "WakeUps1": ""})
+    assert (
+        "arn:aws:iam::222222222222:role/queue-reader needs sqs:ChangeMessageVisibility, sqs:DeleteMessage,"
+        " sqs:ReceiveMessage on arn:aws:sqs:eu-west-1:222222222222:other"
+    ) in " ".join(done.err.split())
+
+
+def test_queues_of_china_are_in_its_partition(shell: Shell) -> None:
+    """The region of the queue decides."""
+    config = QUEUES.replace("us-east-1", "cn-north-1").partition(
+        '  - {type: sqs, queue_url: "https://sqs.eu'
+    )[0]
+    done = ask(shell, config=config)
+    assert "arn:aws-cn:sqs:cn-north-1:111111111111:bedrock-wake-ups" in done.out

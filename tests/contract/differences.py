@@ -27,7 +27,7 @@ SETTINGS: dict[str, str] = {
 """Settings with another value than 0.1.0 read from the same configuration."""
 
 STORE: dict[str, str] = {
-    "alembic_version[].version_num": "the migration itself: 0004 adds columns and a table",
+    "alembic_version[].version_num": "the migration itself: 0004 and 0005 add columns and tables",
 }
 """Columns of the store that the migration changes."""
 
@@ -43,6 +43,7 @@ ADDED_TO_ANSWERS: dict[str, str] = {
     "deliveries list: [].error": "the last error saves a look at each delivery",
     "sinks test: data.details": "as in all events",
     "sinks test: data.targets": "as in all events",
+    "sinks test: data.native_event_seen": "as in all events",
 }
 """Members and columns that the answers of commands have besides."""
 
@@ -55,6 +56,7 @@ ADDED_TO_PAGES: dict[str, str] = {}
 ADDED_TO_EVENTS: dict[str, str] = {
     "data.details": "says whether an ended job has the details that only a Get tells",
     "data.targets": "every configured name of the target, not only the first",
+    "data.native_event_seen": "says whether Bedrock's own event told of an ending as well",
 }
 """Members that events have besides."""
 
@@ -78,6 +80,7 @@ SCHEMAS: dict[str, str] = {
 ADDED_TO_SCHEMAS: dict[str, str] = {
     "schema of events.properties.data.required: details": "every event has it",
     "schema of events.properties.data.required: targets": "every event has it",
+    "schema of events.properties.data.required: native_event_seen": "every event has it",
 }
 """What the schemas newly require."""
 

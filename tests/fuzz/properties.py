@@ -22,7 +22,7 @@ from poller.app.configuration import settings_model
 from poller.aws.wire import VerbatimParserFactory
 from poller.delivery import attempt
 from poller.diff import diff
-from poller.errors import ConfigError, DeliveryError, ItemError
+from poller.errors import ConfigError, DeliveryError, ItemError, MessageError
 from poller.events import job_event
 from poller.kinds import KINDS
 from poller.model import Event, Target
@@ -36,7 +36,10 @@ from poller.sinks import registry
 from poller.sinks.http.address_guard import is_allowed
 from poller.sinks.http.credentials import read_header, read_signing_secrets
 from poller.sinks.http.status import parse_retry_after
+from poller.store import OpenOutput
 from poller.times import parse_duration, parse_moment
+from poller.wake_ups.messages import AboutJob, AboutObject, subjects
+from poller.wake_ups.outputs import writers
 from poller.web.api import SELECTABLE, parse_query
 from tests.sinks.samples import EVENT, SECRET, opened, raw_server, read_request, webhook
 
@@ -127,6 +130,20 @@ def response_is_parsed(body: bytes) -> None:
     parser = VerbatimParserFactory().create_parser("rest-json")
     with suppress(ResponseParserError):
         parser.parse({"status_code": 200, "headers": {}, "body": body}, None)
+
+
+def message_is_read(body: str) -> None:
+    """A message of a queue becomes subjects that the store can hold, or a `MessageError`."""
+    outputs = [OpenOutput("arn:x/000000000001", uri, "t") for uri in ("s3://abc", "s3://abc/d/", "", "s3:/")]
+    with suppress(MessageError):
+        for subject in subjects(body):
+            if isinstance(subject, AboutObject):
+                writers(subject, outputs)
+            elif isinstance(subject, AboutJob):
+                assert (subject.status or "x").encode()
+                assert len(subject.arn.encode()) <= 300
+            else:
+                assert subject.account_id.isdigit()
 
 
 def _write(content: bytes) -> Path:
@@ -260,6 +277,37 @@ _answers = st.binary(max_size=200) | st.builds(
 _addresses = st.text(max_size=40) | st.ip_addresses().map(str) | st.from_regex(r"[0-9a-fx.:%\[\]/@-]{1,45}")
 _names = st.sampled_from(["limit", "status", "arn", "job_arn", "id", "x"]) | st.text(max_size=10)
 
+_places = st.sampled_from(
+    ["123456789012", "us-east-1", "aws.bedrock", "aws.s3", "aws:s3", "Notification", ""]
+)
+_names_of_events = st.sampled_from(
+    ["Batch Inference Job State Change", "Model Customization Job State Change", "Object Created", "x"]
+)
+_records = st.fixed_dictionaries(
+    {"eventSource": _places, "eventName": st.sampled_from(["ObjectCreated:Put", "ObjectRemoved:Delete", 1])},
+    optional={"s3": _json},
+)
+_events = st.fixed_dictionaries(
+    {},
+    optional={
+        "source": _places | _json,
+        "detail-type": _names_of_events | _json,
+        "account": _places | _json,
+        "region": _places | _json,
+        "Type": _places,
+        "Message": _json.map(json.dumps) | _json,
+        "Records": st.lists(_records | _json, max_size=4) | _json,
+        "detail": _json
+        | st.dictionaries(
+            st.sampled_from(["batchJobArn", "jobArn", "status", "jobStatus", "bucket", "object"]),
+            _json
+            | _ids.map(
+                lambda each: KINDS["model_invocation_job"].make_arn(each, account="1" * 12, region="r")
+            ),
+        ),
+    },
+)
+
 PROPERTIES: dict[str, Property] = {
     "list items": Property(_items, item_becomes_events),
     "answers of AWS": Property(
@@ -273,6 +321,9 @@ PROPERTIES: dict[str, Property] = {
     "API queries": Property(
         st.lists(st.tuples(_names, st.text(max_size=20) | st.integers().map(str)), max_size=4),
         query_is_judged,
+    ),
+    "wake-ups": Property(
+        _events.map(json.dumps) | _json.map(json.dumps) | st.text(max_size=60), message_is_read
     ),
     "settings": Property(
         st.text(max_size=20) | st.from_regex(r"[0-9.]{1,30}(ms|s|m|h|d|%)?"), setting_is_read

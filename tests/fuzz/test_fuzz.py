@@ -11,7 +11,7 @@ from tests.fuzz.run import tried
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_no_input_does_harm(name: str, seed: int) -> None:
-    """Each is parsed, or is an error of the declared type (faults 21, 26, 29, 42, 44 and 64)."""
+    """Each is parsed, or is an error of the declared type (faults 21, 26, 29, 42, 44, 64 and 70)."""
     prop = PROPERTIES[name]
     assert tried(prop, seed=seed, inputs=prop.weight // 2) >= prop.weight // 4
 

@@ -6,8 +6,6 @@ import asyncio
 import threading
 from collections import defaultdict
 from contextlib import closing
-from datetime import timedelta
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,10 @@ from poller.errors import StoreError
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Cadence, PollReport, PollScheduler, ReplicaWatcher
+from poller.polling import PollReport, PollScheduler, ReplicaWatcher
 from poller.store import Database, Snapshot
 from poller.store.tables import targets
+from tests.harness.cadence import fixed_cadence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,12 +46,10 @@ class Replica:
         self.refused = 0
         self.metrics = Metrics()
         self.cut_off: set[str] = set()
-        self._cadence = partial(Cadence, TARGETS, calls_per_second=1, threads=4, metrics=self.metrics)
-        interval = timedelta(seconds=INTERVAL)
         self.scheduler = PollScheduler(
             poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=TARGETS,
-            cadence=self._cadence(interval=interval, idle_interval=interval),
+            cadence=fixed_cadence(TARGETS, self.metrics, interval=INTERVAL),
             concurrency=4,
             stop=threading.Event(),
             metrics=self.metrics,
@@ -63,8 +60,7 @@ class Replica:
 
     def poll_hourly(self) -> None:
         """Poll so rarely that only what is learned of others makes a target due."""
-        hour = timedelta(hours=1)
-        self.scheduler.cadence = self._cadence(interval=hour, idle_interval=hour)
+        self.scheduler.cadence = fixed_cadence(TARGETS, self.metrics, interval=3600)
         for pace in self.scheduler._paces.values():
             pace.interval = 3600.0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import timedelta
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -17,7 +16,8 @@ from poller.errors import AwsError, AwsReason, LeaseLostError, StoppedError, Sto
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Cadence, PollReport, PollScheduler
+from poller.polling import PollReport, PollScheduler
+from tests.harness.cadence import fixed_cadence
 from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
@@ -82,14 +82,7 @@ class Rig:
         self.scheduler = PollScheduler(
             poller=script,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=targets,
-            cadence=Cadence(
-                targets,
-                interval=timedelta(seconds=interval),
-                idle_interval=timedelta(seconds=idle),
-                calls_per_second=1,
-                threads=concurrency,
-                metrics=self.metrics,
-            ),
+            cadence=fixed_cadence(targets, self.metrics, interval=interval, idle=idle),
             concurrency=concurrency,
             stop=self.stop,
             metrics=self.metrics,

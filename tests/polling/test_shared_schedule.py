@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +13,8 @@ import pytest
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import Cadence, PollReport, PollScheduler
+from poller.polling import PollReport, PollScheduler
+from tests.harness.cadence import fixed_cadence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,18 +30,11 @@ class Replica:
     def __init__(self, does: Callable[[Target], PollReport] = PollReport, *, concurrency: int = 1) -> None:
         self._does = does
         self.polled: list[str] = []
-        interval, metrics = timedelta(seconds=INTERVAL), Metrics()
+        metrics = Metrics()
         self.scheduler = PollScheduler(
             poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=[A, B],
-            cadence=Cadence(
-                [A, B],
-                interval=interval,
-                idle_interval=interval,
-                calls_per_second=1,
-                threads=concurrency,
-                metrics=metrics,
-            ),
+            cadence=fixed_cadence([A, B], metrics, interval=INTERVAL),
             concurrency=concurrency,
             stop=threading.Event(),
             metrics=metrics,

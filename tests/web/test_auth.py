@@ -19,7 +19,7 @@ from poller.settings.passwords import check_hash, cost
 from poller.settings.web import AuthSettings
 from poller.store import Outbox
 from poller.store.queries import Browser
-from poller.web import api, auth, page, reload
+from poller.web import api, auth, page, poll, reload
 from tests.web.test_server import Answer, Site, request, site
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def guarded(site: Site, tmp_path: Path) -> Site:
         page.route(browser, outbox, lambda: ()),
         *api.routes(browser),
         reload.route(forbidden),
+        poll.route(lambda _: forbidden(), lambda: True),
     ]
     token = tmp_path / "token"
     token.write_text(TOKEN + "\n")
