@@ -2,9 +2,10 @@
 
 Jobs move, and faults come and go as the seed has it: the daemon is killed, told to stop and told to reload,
 and started again with other names for its targets, or two for one account. AWS throttles, breaks off, goes
-in circles, answers late, shows absurd times and fails every Get; receivers refuse, hang, hang up and answer
-without end; the clock jumps, the disk fills. Then all faults end, things settle, one more transition has to
-pass, and the oracle judges. 0 means that nothing was lost, made up, altered or out of order.
+in circles, answers late, shows absurd times, and throttles, delays and fails Gets; the queue of wake-ups
+brings copies, late messages and garbage; receivers refuse, hang, hang up and answer without end; the clock
+jumps, the disk fills. Then all faults end, things settle, one more transition has to pass, and the oracle
+judges. 0 means that nothing was lost, made up, altered or out of order.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 from poller.simulator.seeding import Dice
 from poller.times import parse_duration
 from tests.chaos.disk import private_disks, unmount
+from tests.chaos.messages import Messages
 from tests.chaos.mint import ENDINGS, Mint
 from tests.chaos.stage import LOG, Stage, eventually
 from tests.chaos.weather import Moods, Weather
@@ -72,6 +74,7 @@ class Storm:
         receivers = [Receiver(name=name, mood=mood) for name, mood in self._moods.items()]
         self._stage = Stage(seed, folder, receivers, owed=owed, routes=ROUTES)
         self._mint = Mint(self._stage.simulator, seed)
+        self._messages = Messages(self._stage.simulator, seed)
         self._daemon: Daemon | None = None
         self._starts = 0
         self._looked = 0.0
@@ -80,7 +83,7 @@ class Storm:
 
     def run(self) -> Verdict:
         """Run it to its end, and judge."""
-        with self._stage as stage:
+        with self._stage as stage, self._messages:
             clock = stage.outputs / "clock"
             clock.write_text("0")
             self._weather = Weather(stage, self._moods, clock, self._seed)
@@ -89,7 +92,8 @@ class Storm:
                 f"[{_PROFILE}]\naws_access_key_id = AKID\naws_secret_access_key = not-a-secret\n"
             )
             self._environ = {
-                **stage.environ(AWS__MAX_ATTEMPTS="2"),
+                **stage.environ(AWS__MAX_ATTEMPTS="2", WAKE_UPS=self._messages.settings),
+                "AWS_ENDPOINT_URL_SQS": self._messages.endpoint,
                 "AWS_SHARED_CREDENTIALS_FILE": str(shared),
                 "CHAOS_CLOCK": str(clock),
                 "CHAOS_CLOCK_DATABASE": "1",
@@ -125,6 +129,7 @@ class Storm:
         while (now := time.monotonic()) < until:
             if self._dice.chance(0.5):
                 self._mint.step()
+            self._messages.step()
             self._weather.change()
             if self._dice.chance(0.02):
                 self._daemon_is_told(signal.SIGHUP)
@@ -136,7 +141,8 @@ class Storm:
                 arrivals = sum(len(receiver.copies) for receiver in self._stage.receivers.values())
                 say(
                     f"{now - began:.0f}s of {self._seconds:.0f}s: transitions={self._mint.minted} "
-                    f"arrivals={arrivals} starts={self._starts} faults={self._weather.count} "
+                    f"arrivals={arrivals} messages={self._messages.count} starts={self._starts} "
+                    f"faults={self._weather.count} "
                     f"now={', '.join(self._weather.now) or 'calm'}"
                 )
             time.sleep(_TICK_SECONDS)

@@ -57,6 +57,8 @@ _AWS: Mapping[str, Callable[[], tuple[faults.Fault, ...]]] = {
     "jobs twice": lambda: (faults.Twice(),),
     "absurd times": lambda: (faults.Change(_absurd_times),),
     "poisoned Gets": lambda: tuple(faults.Fail(operation=each) for each in _GETS),
+    "throttled Gets": lambda: tuple(faults.Throttle(operation=each) for each in _GETS),
+    "slow Gets": lambda: tuple(faults.Latency(operation=each, seconds=1.5) for each in _GETS),
     "slow lists": lambda: tuple(faults.Latency(operation=each, seconds=1.5) for each in _LISTS),
 }
 _MOODS: Mapping[str, Mood] = {
