@@ -26,7 +26,7 @@ from poller.redaction import register_rotating_secret
 from poller.settings.sinks import SinkSettings
 from poller.sinks.aws_errors import from_batch_entry, from_botocore
 from poller.sinks.sink import Sink
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from poller.errors import DeliveryError, DeliveryReason
 from poller.settings.sinks import SinkSettings
 from poller.sinks.sink import Sink
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

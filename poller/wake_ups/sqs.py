@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from poller import logs
 from poller.aws.failures import translated
 from poller.errors import AwsError
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

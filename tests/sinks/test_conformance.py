@@ -54,7 +54,7 @@ def test_a_sink_without_a_harness_fails() -> None:
     with pytest.raises(ModuleNotFoundError, match="test_pigeon"):
         harness("pigeon")
     with pytest.raises(AttributeError, match="subject"):
-        harness("threads")
+        harness("credentials")
 
 
 SAMPLE = conformance.sample_event().id

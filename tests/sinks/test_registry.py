@@ -102,7 +102,7 @@ Components(settings, database=Database("sqlite://"))
 for name, sink in settings.sinks.items():
     registry.build(name, sink)
 imported = sorted(name for name in sys.modules if name.startswith("poller.sinks."))
-allowed = {{"isolation", "log", "registry", "sink", "threads"}}
+allowed = {{"isolation", "log", "registry", "sink"}}
 assert {{name.removeprefix("poller.sinks.") for name in imported}} == allowed, imported
 assert "aiohttp" not in sys.modules
 """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

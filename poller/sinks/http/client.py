@@ -28,7 +28,7 @@ from poller.sinks.http.address_guard import BlockedAddressError, Resolver, guard
 from poller.sinks.http.credentials import read_header
 from poller.sinks.http.settings import read_proxy_auth, trusting
 from poller.sinks.http.status import classify, is_taken, parse_http_date, parse_retry_after
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

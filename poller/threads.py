@@ -1,8 +1,8 @@
-"""Blocking calls off the loop, in threads of the sink's own.
+"""Blocking calls off the loop, in threads of the caller's own.
 
-`asyncio.to_thread` shares one small pool among everybody and is joined at exit: one sink stuck in a full pipe
-or a dead resolver would hold up the others, the store, and the end of the process. So each sink that blocks
-brings its own few daemon threads.
+`asyncio.to_thread` shares one small pool among everybody and is joined at exit: one sink stuck in a full
+pipe, a dead resolver or a long poll would hold up the others, the store, and the end of the process. So
+whatever may block for long brings its own few daemon threads.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from poller.sinks.threads import DaemonThreads
+from poller.threads import DaemonThreads
 from tests.sinks.samples import in_loop
 
 
