@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -99,6 +100,31 @@ async def test_one_that_blocks_holds_up_itself_alone() -> None:
     inner.does = lambda: None
     assert await attempt(sink, [EVENT]) == {}
     assert len(inner.sent) == 2
+    await sink.close()
+
+
+@in_loop
+async def test_what_comes_together_is_handed_over_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loops wake each other less often than once for each send; order and answers stay each one's own."""
+    woken = 0
+    wake = asyncio.SelectorEventLoop.call_soon_threadsafe
+
+    def counting(loop: asyncio.SelectorEventLoop, *args: Any, **options: Any) -> asyncio.Handle:
+        nonlocal woken
+        woken += 1
+        return wake(loop, *args, **options)
+
+    inner = Strange()
+    sink = IsolatedSink(inner)
+    await attempt(sink, [EVENT])
+    inner.does = lambda: refuse() if inner.sent[-1] in {"3", "5"} else None
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", counting)
+    events = [replace(EVENT, id=str(number)) for number in range(20)]
+    failures = await asyncio.gather(*(attempt(sink, [event]) for event in events))
+    monkeypatch.undo()
+    assert inner.sent[1:] == [event.id for event in events]
+    assert [number for number, failure in enumerate(failures) if failure] == [3, 5]
+    assert woken < len(events)
     await sink.close()
 
 
