@@ -199,6 +199,8 @@ class QueueListener:
                 await self._delete_some()
             except AwsError as error:
                 self._note(error)
+            except Exception:  # noqa: BLE001 - as above; these messages come again
+                _log.exception("wake_ups.failed", queue=self._queue.url)
 
     async def _delete_some(self) -> None:
         some, self._done = self._done[:_BATCH], self._done[_BATCH:]
