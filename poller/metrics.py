@@ -204,7 +204,6 @@ class Metrics:
         """Make the series of every target and sink exist; those that do keep their values."""
         watched = list(targets)
         self.targets.set(len(watched))
-        self.poll_stretch.set(1)
         for target in watched:
             labels = (target.name, target.region, target.kind)
             for metric in self._of_target:

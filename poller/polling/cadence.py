@@ -89,6 +89,7 @@ class Cadence:
         self._kinds: dict[str, tuple[str, str, str]] = {}
         self._spent: dict[tuple[str, str], deque[tuple[float, int]]] = defaultdict(deque)
         self._at_work = 0.0
+        metrics.poll_stretch.set(1)
         for target in targets:
             self._courses[target.id] = _Course()
             self._sharing[target.place].append(target.id)

@@ -71,7 +71,7 @@ class Messages:
     @property
     def settings(self) -> str:
         """The `wake_ups` of the configuration, as JSON."""
-        return json.dumps([{"type": "sqs", "queue_url": self.url}])
+        return json.dumps([{"type": "sqs", "queue_url": self.url, "region": _REGION}])
 
     @property
     def endpoint(self) -> str:

@@ -37,6 +37,8 @@ CANARIES = {
     STORE_FILE: "CANARYstorefileCANARY",
     "targets.external_id": "CANARYexternalidCANARY",
     "targets.external_id_file": "CANARYexternalfileCANARY",
+    "wake_ups.external_id": "CANARYqueueidCANARY",
+    "wake_ups.external_id_file": "CANARYqueuefileCANARY",
     "sinks.webhook.url": "CANARYurlCANARY",
     "sinks.webhook.url_file": "CANARYurlfileCANARY",
     "sinks.webhook.secrets": _key("one"),
@@ -123,6 +125,20 @@ def planted(folder: Path, receiver: str, **webhook: Any) -> dict[str, Any]:
                 "name": "third",
                 "role_arn": role.format("222222222222"),
                 "external_id_file": file("targets.external_id_file"),
+            },
+        ],
+        "wake_ups": [
+            {
+                "type": "sqs",
+                "queue_url": "https://sqs.us-east-1.amazonaws.com/111111111111/one",
+                "role_arn": role.format("111111111111"),
+                "external_id": CANARIES["wake_ups.external_id"],
+            },
+            {
+                "type": "sqs",
+                "queue_url": "https://sqs.us-east-1.amazonaws.com/222222222222/two",
+                "role_arn": role.format("222222222222"),
+                "external_id_file": file("wake_ups.external_id_file"),
             },
         ],
         "sinks": {

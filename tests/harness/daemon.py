@@ -75,6 +75,7 @@ def environment(url: str, folder: Path, **settings: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_BEDROCK": url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
         "AWS_ENDPOINT_URL_STS": url,
+        "AWS_ENDPOINT_URL_SQS": url,
         **{f"BEDROCK_POLLER_{name}": value for name, value in own.items()},
     }
 

@@ -125,8 +125,11 @@ def test_a_session_that_was_ended_while_it_rested_is_replaced(
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a test can wait for; before `database`."""
+    with closing(Database(url)) as patient:
+        # Here, or a busy machine would take longer for the schema than the limits allow.
+        patient.migrate()
     begin = Postgresql._BEGIN.replace("'10s'", "'50ms'").replace("'30s'", "'100ms'")
     monkeypatch.setattr(Postgresql, "_BEGIN", begin)
 
