@@ -54,7 +54,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         Figures(unchanged),
         "boto3 pagination that does nothing with the items",
         Figures(theirs),
-        most=0.15,
+        most=0.06,
         floor="json.loads of the bodies",
         floor_figures=Figures(floor),
     )
@@ -64,7 +64,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         Figures(first),
         "boto3 pagination that does nothing with the items",
         Figures(theirs),
-        most=0.25,
+        most=0.15,
         floor="json.loads of the bodies",
         floor_figures=Figures(floor),
     )
