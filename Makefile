@@ -118,7 +118,7 @@ sbom: $(VENV)/.verify ## the software bill of materials in CycloneDX (SBOM_ARGS=
 	@$(BIN)/python -m tests.sbom $(SBOM_ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.dev ## measure speed against rivals, half an hour or more (BENCH_ARGS="--only scans")
+bench: $(VENV)/.dev ## measure speed against rivals, about an hour (BENCH_ARGS="--only scans")
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 .PHONY: bench-scale
