@@ -67,7 +67,7 @@ class SqsWakeUps(Section):
     def _is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
         url = info.data.get("queue_url")
         if value is None and url is not None:
-            value = _region_of(url)
+            value = region_of_queue(url)
             if value is None:
                 raise ValueError("needs region, because queue_url does not name one")
         return value
@@ -96,7 +96,7 @@ class SqsWakeUps(Section):
         return read_external_id(self.external_id, self.external_id_file)
 
 
-def _region_of(url: str) -> str | None:
+def region_of_queue(url: str) -> str | None:
     """The region in a queue's URL; `None` if there is none, as with an endpoint of one's own."""
     match = _HOST.fullmatch(urlsplit(url).hostname or "")
     found = (match["new"] or match["old"]) if match else None

@@ -6,11 +6,11 @@ the order per job and drops the copies.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from poller.settings.wake_ups import region_of_queue
 from poller.sinks.aws_messages import MessageSettings, message
 from poller.sinks.aws_sink import AwsSink, Entry, Failed, arn_of, failed_by_number, numbered
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from poller.model import Event
 
 _URL = r"^https?://[^/\s?#@]+/(?:[^\s?#]+/)?[0-9]{12}/[A-Za-z0-9_-]{1,80}(\.fifo)?$"
-_REGION = re.compile(r"[./](?:sqs-fips|sqs)\.(?P<region>[a-z]{2}(?:-[a-z]+)+-[0-9])\.")
 
 
 class SqsSettings(MessageSettings):
@@ -37,8 +36,7 @@ class SqsSettings(MessageSettings):
     @property
     def region(self) -> str | None:
         """The region in the URL; an endpoint of another kind has none."""
-        found = _REGION.search(self.queue_url)
-        return found["region"] if found else None
+        return region_of_queue(self.queue_url)
 
     @property
     def arn(self) -> str:

@@ -7,6 +7,7 @@ queue itself is moto's.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
@@ -51,6 +52,8 @@ class Messages:
         self.count = 0
 
     def __enter__(self) -> Self:
+        # It writes a line for each request.
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server.start()
         host, port = self._server.get_host_and_port()
         self._endpoint = f"http://{host}:{port}"
