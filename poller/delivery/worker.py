@@ -163,7 +163,14 @@ class SinkWorker:
         began = time.monotonic()
         try:
             recorded, claimed = await self._in_thread(
-                lambda: self._outbox.exchange(settled, self.name, limit=limit, lease=lease, most_bytes=room)
+                lambda: self._outbox.exchange(
+                    settled,
+                    self.name,
+                    limit=limit,
+                    lease=lease,
+                    most_bytes=room,
+                    longest_wait=self._policy.maximum,
+                )
             )
         except StoreError:
             self._settled = settled + self._settled

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _LONGEST_ERROR = 500
 MOST_BYTES = 16 * 1024 * 1024
 """Of the bodies that one claim takes; the first one may be larger."""
+_FOREVER_SECONDS = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,7 @@ class Outbox:
         limit: int,
         lease: float,
         most_bytes: int = MOST_BYTES,
+        longest_wait: float = _FOREVER_SECONDS,
     ) -> tuple[int, list[Delivery]]:
         """Settle and claim in one transaction; a busy worker commits half as often that way.
 
@@ -208,6 +210,7 @@ class Outbox:
             limit: How many at most.
             lease: Seconds until others may take them again.
             most_bytes: Claim no more once their bodies have come to so many bytes.
+            longest_wait: Seconds; what is due later than that was written by a clock that was ahead.
 
         Returns:
             How many settlements were recorded, and the claimed deliveries.
@@ -225,7 +228,7 @@ class Outbox:
                 return recorded, [], None
             fell = self._clock.fell_back(sink, now)
             if fell:
-                self._repair_future_leases(connection, sink, now, lease)
+                self._repair_future_times_of(connection, sink, now, lease, longest_wait)
             claimed = self._claim(connection, sink, limit, now + lease, most_bytes)
             return recorded, claimed, now if fell else None
 
@@ -261,7 +264,9 @@ class Outbox:
             now, due = connection.execute(self._look, {"sink_name": sink}).one()
         return bool(due) or self._clock.fell_back(sink, now)
 
-    def _repair_future_leases(self, connection: sa.Connection, sink: str, now: float, lease: float) -> None:
+    def _repair_future_times_of(
+        self, connection: sa.Connection, sink: str, now: float, lease: float, longest_wait: float
+    ) -> None:
         """Correct what was written while the clock was ahead, and would wait until it is there again."""
         later = [
             deliveries.c.sink == sink,
@@ -275,8 +280,9 @@ class Outbox:
         connection.execute(leased.values(lease_until=now + lease))
         ahead = [deliveries.c.due_at > now]
         if not self._clock.is_known(sink):
-            # At a start it is unknown where the clock has been, except by times that have not come yet.
-            ahead.append(sa.or_(deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
+            # At a start it is unknown where the clock has been, except by times that cannot be.
+            absurd = deliveries.c.due_at > now + longest_wait + FALL_SECONDS
+            ahead.append(sa.or_(absurd, deliveries.c.created_at > now, deliveries.c.first_failed_at > now))
         first = deliveries.c.first_failed_at
         corrected = {"due_at": now, "first_failed_at": sa.case((first > now, now), else_=first)}
         connection.execute(sa.update(deliveries).where(*later, *ahead).values(corrected))

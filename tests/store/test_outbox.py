@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from poller.store import Outbox, Settlement
+from poller.store import Database, Outbox, Settlement
 from poller.store.outbox import Backlog, Enqueue, Removed
 from tests.store.conftest import only_sqlite
 from tests.store.samples import announced, arn, job
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poller.model import Delivery
-    from poller.store import Database
     from tests.harness.clock import Clock
     from tests.store.conftest import Store
 
@@ -118,6 +118,26 @@ def test_a_retry_does_not_wait_for_a_clock_that_fell_back(store: Store, clock: C
     assert claim(store) == []
     store.outbox.settle(failed(again, 60))
     assert claim(store) == []
+
+
+def test_what_is_due_later_than_any_retry_is_due_after_a_restart(
+    store: Store, url: str, clock: Clock
+) -> None:
+    """The clock was an hour ahead at its last attempt only, and right again before the program began anew."""
+    lifecycle(store, "Submitted")
+    for ahead in (0, 3600):
+        (delivery,) = claim(store)
+        clock.tick(ahead)
+        store.outbox.settle(failed(delivery, 60))
+        clock.tick(60.1 - ahead)
+
+    def restarted(longest_wait: float) -> list[Delivery]:
+        with closing(Database(url, now=clock.sql)) as database:
+            outbox = Outbox(database)
+            return outbox.exchange((), "ops", limit=10, lease=LEASE, longest_wait=longest_wait)[1]
+
+    assert restarted(4 * 3600.0) == []
+    assert [delivery.attempts for delivery in restarted(600.0)] == [2]
 
 
 def test_no_more_than_the_limit_is_claimed_oldest_first(store: Store) -> None:
