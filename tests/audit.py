@@ -31,7 +31,7 @@ LOCKS = (
 )
 CHECKERS = ("requirements/verify.txt", "requirements/audit.txt")
 """Installed only where deploy/ or vulnerabilities are checked, so their entries are read and not compared."""
-ALLOWED = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PSF-2.0"})
+ALLOWED = frozenset({"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"})
 """Licences, by their SPDX names, that ask for no more than their own text to be passed on."""
 OF_EXTRAS = ALLOWED | {"LGPL-3.0-only"}
 """Of what an extra brings: whoever passes that on, an image for example, has to offer its source as well."""
