@@ -89,7 +89,7 @@ def test_events_arrive_in_the_queue_and_are_understood() -> None:
         _feed(native(), created("out/x"), created("elsewhere/x"), created("out/x", "b-bucket"), other)
         found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         about = {subject for each in found for subject in subjects(each["Body"])}
-        assert about == {AboutJob(JOB, "Completed"), AboutObject("a-bucket", "out/x")}
+        assert about == {AboutJob(JOB, "Completed"), AboutObject("a-bucket", "out/x", region="us-east-1")}
 
 
 def test_without_a_bucket_there_is_no_rule_for_objects() -> None:
