@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
 _HALVINGS = 60
 _MOST_BUSY = 0.8
 """Of the threads that poll; with more of them busy on average, polls wait for each other."""
+
+SHORTEST_SECONDS = 2.0
+"""Between two polls of a target that follow from a budget, however few calls they cost."""
 
 LEAST_BUDGET = 10
 """Calls for single jobs that a poll may make however short the interval is."""
@@ -66,7 +69,7 @@ def expected_calls(before: float | None, calls: int) -> float:
 
 
 def intervals_within_budget(
-    costs: Sequence[float], *, calls_per_second: float, shortest: float, longest: float
+    costs: Sequence[float], *, calls_per_second: float, spent: float, shortest: float, longest: float
 ) -> list[float]:
     """How often to poll the busy targets of one account and region, so that they stay within a budget.
 
@@ -74,21 +77,26 @@ def intervals_within_budget(
     bounds. What a target leaves at the shortest interval, or needs more at the longest, is shared by the
     others. Only where all are at the longest can their calls exceed the budget: no target is starved for it.
 
+    In any time `t` they make at most `(calls_per_second - spent) * t` calls, and those of one more poll each,
+    because a poll is not divided: one that costs more than the budget of a minute takes place all the same.
+
     Args:
         costs: Calls of one poll of each target, at least 1.
         calls_per_second: The budget.
+        spent: Calls per second that are made anyway; they come off the budget first.
         shortest: Seconds.
         longest: Seconds, at least `shortest`.
 
     Returns:
-        Seconds between two polls of each.
+        Seconds between two polls of each, at least.
     """
+    left = calls_per_second - spent
 
     def at(scale: float) -> list[float]:
         return [min(max(scale * cost, shortest), longest) for cost in costs]
 
     def fits(scale: float) -> bool:
-        return sum(cost / each for cost, each in zip(costs, at(scale), strict=True)) <= calls_per_second
+        return sum(cost / each for cost, each in zip(costs, at(scale), strict=True)) <= left
 
     low, high = 0.0, longest
     if fits(low):
@@ -99,11 +107,21 @@ def intervals_within_budget(
     return at(high)
 
 
-def stretch_factor(polling: float, threads: int) -> float:
+def stretch_factor(overlaps: Iterable[float], threads: float) -> float:
     """How many times longer intervals have to be, so that polls find a thread when they are due.
 
     Args:
-        polling: How many polls would run at once on average, at the planned intervals.
-        threads: How many can.
+        overlaps: How long a poll of each target takes, in planned intervals. Polls of one target never
+            overlap, so more than 1 means that a thread is always at work on it.
+        threads: How many polls can run at once.
     """
-    return max(1.0, polling / (_MOST_BUSY * threads))
+    longest_first = sorted(overlaps, reverse=True)
+    free = _MOST_BUSY * threads
+    if len(longest_first) <= threads or sum(min(1.0, each) for each in longest_first) <= free:
+        return 1.0
+    rest, factor, place = sum(longest_first), sum(longest_first) / free, 0
+    while longest_first[place] > factor:
+        # It keeps one thread busy at this factor too; the others share the remaining threads.
+        rest, free, place = rest - longest_first[place], free - 1, place + 1
+        factor = rest / free
+    return factor

@@ -21,9 +21,11 @@ from poller.pacing import (
     stretch_factor,
 )
 
-MINUTE = 60.0
+intervals = partial(intervals_within_budget, spent=0, shortest=2, longest=120)
 COSTS = st.lists(st.floats(min_value=1, max_value=500), min_size=1, max_size=20)
 BUDGETS = st.floats(min_value=0.01, max_value=50)
+SPENT = st.floats(min_value=0, max_value=5)
+OVERLAPS = st.lists(st.floats(min_value=0, max_value=100), max_size=40)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +39,7 @@ def test_a_target_is_polled_often_while_something_goes_on(open_jobs: int, second
 
 def shared(costs: list[float], per_second: float = 0.5) -> list[float]:
     """Intervals with the default bounds."""
-    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
-    return [round(each, 3) for each in found]
+    return [round(each, 3) for each in intervals(costs, calls_per_second=per_second)]
 
 
 def test_the_budget_decides_how_often_busy_targets_are_polled() -> None:
@@ -54,25 +55,45 @@ def test_the_budget_decides_how_often_busy_targets_are_polled() -> None:
     assert shared([1, 42]) == [pytest.approx(1 / 0.15, abs=0.001), 120]
     assert shared([50, 60]) == [120, 120]
     assert shared([]) == []
-    assert shared([1], per_second=-0.3) == [120]
+    # What is spent anyway comes off first, be it all of the budget.
+    assert intervals([1], calls_per_second=0.5, spent=0.25) == [pytest.approx(4)]
+    assert intervals([1], calls_per_second=0.5, spent=0.8) == [120]
 
 
-@given(COSTS, BUDGETS)
-def test_polls_stay_within_the_budget(costs: list[float], per_second: float) -> None:
-    """Over a minute too, each target's next poll aside, unless every target is polled as rarely as can be."""
-    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
+@given(COSTS, BUDGETS, SPENT, st.data())
+def test_polls_stay_within_the_budget(
+    costs: list[float], per_second: float, spent: float, data: st.DataObject
+) -> None:
+    """In any minute, one more poll of each aside, unless every target is polled as rarely as can be."""
+    found = intervals(costs, calls_per_second=per_second, spent=spent)
     assert all(2 <= each <= 120 for each in found)
-    if any(each < 120 for each in found):
-        calls = sum(cost * (MINUTE // each) for cost, each in zip(costs, found, strict=True))
-        assert calls <= MINUTE * per_second * 1.0001
+    if all(each == 120 for each in found):
+        return
+    made: list[tuple[float, float]] = []
+    for cost, each in zip(costs, found, strict=True):
+        first = data.draw(st.floats(min_value=0, max_value=each))
+        spread = data.draw(st.floats(min_value=1, max_value=1.1))
+        made += [(first + number * each * spread, cost) for number in range(int(180 / each) + 1)]
+    for start, _ in made:
+        calls = sum(cost for at, cost in made if start <= at < start + 60)
+        assert calls <= (60 * (per_second - spent) + sum(costs)) * 1.0001
+
+
+@given(COSTS, BUDGETS, SPENT)
+def test_no_more_than_needed_is_left_of_the_budget(
+    costs: list[float], per_second: float, spent: float
+) -> None:
+    """What is not used is not used because all are polled as often as can be."""
+    found = intervals(costs, calls_per_second=per_second, spent=spent)
+    used = sum(cost / each for cost, each in zip(costs, found, strict=True))
+    assert used >= (per_second - spent) * 0.999 or all(each == 2 for each in found)
 
 
 @given(COSTS, BUDGETS)
-def test_no_more_than_needed_is_left_of_the_budget(costs: list[float], per_second: float) -> None:
-    """What is not used is not used because all are polled as often as can be."""
-    found = intervals_within_budget(costs, calls_per_second=per_second, shortest=2, longest=120)
-    used = sum(cost / each for cost, each in zip(costs, found, strict=True))
-    assert used >= per_second * 0.999 or all(each == 2 for each in found)
+def test_who_costs_more_is_polled_less_often(costs: list[float], per_second: float) -> None:
+    """No target is polled more often than one that costs less."""
+    found = intervals(sorted(costs), calls_per_second=per_second)
+    assert found == sorted(found)
 
 
 @given(COSTS, BUDGETS, st.floats(min_value=1, max_value=100))
@@ -80,10 +101,9 @@ def test_intervals_grow_with_costs_and_shrink_with_the_budget(
     costs: list[float], per_second: float, more: float
 ) -> None:
     """A target that costs more is polled no more often, nor are its neighbors; with more budget all are."""
-    at = partial(intervals_within_budget, shortest=2, longest=120)
-    before = at(costs, calls_per_second=per_second)
-    dearer = at([costs[0] + more, *costs[1:]], calls_per_second=per_second)
-    richer = at(costs, calls_per_second=per_second + more)
+    before = intervals(costs, calls_per_second=per_second)
+    dearer = intervals([costs[0] + more, *costs[1:]], calls_per_second=per_second)
+    richer = intervals(costs, calls_per_second=per_second + more)
     assert all(after >= each * 0.9999 for each, after in zip(before, dearer, strict=True))
     assert all(after <= each * 1.0001 for each, after in zip(before, richer, strict=True))
 
@@ -96,7 +116,24 @@ def test_the_expected_cost_rises_at_once_and_falls_slowly() -> None:
 
 def test_intervals_stretch_where_threads_are_short() -> None:
     """By how much more polls would run at once than four fifths of the threads."""
-    assert [stretch_factor(polling, 10) for polling in (0, 8, 16, 80)] == [1, 1, 2, 10]
+    assert [stretch_factor([each] * 100, 10) for each in (0, 0.08, 0.16, 0.8)] == [1, 1, 2, 10]
+    # As many threads as targets are enough, however long polls take; so are four fifths, with less to do.
+    assert stretch_factor([50] * 8, 8) == 1
+    assert stretch_factor([50, 50, *[0.1] * 20], 8) == 1
+    # The first two have a thread each, and 6.4 - 2 are left for 8.8.
+    assert stretch_factor([50, 40, *[0.44] * 20], 8) == pytest.approx(2)
+
+
+@given(OVERLAPS, st.floats(min_value=1, max_value=64))
+def test_stretched_polls_find_a_thread(overlaps: list[float], threads: float) -> None:
+    """Four fifths of the threads are busy then, and no less than that."""
+    factor = stretch_factor(overlaps, threads)
+    busy = sum(min(1.0, each / factor) for each in overlaps)
+    assert factor >= 1
+    if factor > 1:
+        assert busy == pytest.approx(0.8 * threads)
+    else:
+        assert busy <= max(0.8 * threads, min(threads, len(overlaps))) * 1.0001
 
 
 @given(st.lists(st.booleans(), max_size=30))

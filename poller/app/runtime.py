@@ -336,6 +336,7 @@ class Components:
             self.targets,
             interval=poll.interval,
             idle_interval=poll.idle_interval,
+            full_scan_interval=poll.full_scan_interval,
             calls_per_second=aws.requests_per_second * aws.poll_share,
             threads=poll.concurrency,
             metrics=self.metrics,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from poller import logs
-from poller.polling.pace import JITTER
+from poller.polling.cadence import JITTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,9 @@ class NoLeases(Leases):
     def release(self, claim: Claim) -> None:
         """Do nothing: there is no lease."""
 
-    def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
+    def finish(
+        self, claim: Claim, *, high_water: datetime | None, full: bool, calls: int | None = None
+    ) -> None:
         """Do nothing."""
 
 

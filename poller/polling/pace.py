@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 from apscheduler.triggers.base import BaseTrigger
 
 from poller.pacing import is_busy, next_backoff_factor
+from poller.polling.cadence import JITTER
 
 if TYPE_CHECKING:
     from poller.polling.cadence import Cadence
     from poller.polling.page import PollReport
 
-JITTER = 0.1
-"""Polls are spread by this part of the interval, either way."""
 WAKE_SECONDS = 1.0
 """Between two polls of a target at least, however many wake-ups ask for one."""
 _SAME_SECONDS = 2.0
@@ -38,6 +37,7 @@ class Pace:
 
     Args:
         interval: Seconds between two polls.
+        spread: Between which parts of the interval the next poll is due.
         due_at: When the next poll is to begin.
         begun: When the last poll began; `None` if none is known.
         last_change: When a poll last found a change.
@@ -46,6 +46,7 @@ class Pace:
     """
 
     interval: float
+    spread: tuple[float, float] = (1 - JITTER, 1 + JITTER)
     due_at: float = field(default_factory=time.monotonic)
     begun: float | None = None
     last_change: float = field(default_factory=time.monotonic)
@@ -59,13 +60,27 @@ class Pace:
     def count_from(self, begun: float) -> None:
         """Plan the next poll an interval after one that has begun."""
         self.begun = begun
-        spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads polls, guards nothing
+        spread = random.uniform(*self.spread)  # noqa: S311 - spreads polls, guards nothing
         self.due_at = begun + self.interval * spread
 
-    def saw(self, begun: float, shortest: float) -> None:
-        """Plan by a poll on another replica, unless that poll is known already."""
-        if self.begun is None or begun - self.begun >= min(_SAME_SECONDS, shortest / 2):
+    def saw(self, begun: float, target_id: str, calls: int | None, cadence: Cadence) -> None:
+        """Plan by a poll on another replica, which may be known already.
+
+        Args:
+            begun: When it began.
+            target_id: The target.
+            calls: What the last one that ended has cost, if that is known.
+            cadence: Learns of it.
+        """
+        is_news = self.begun is None or begun - self.begun >= min(_SAME_SECONDS, cadence.shortest / 2)
+        before = self.interval
+        interval = cadence.note_poll_elsewhere(target_id, calls, is_news=is_news)
+        if interval is not None:
+            self.interval = interval * self.backoff_factor
+        if is_news:
             self.count_from(begun)
+        elif self.begun is not None and self.interval > before:
+            self.count_from(self.begun)
 
     def make_due(self) -> None:
         """Plan a poll for now."""

@@ -228,7 +228,9 @@ class Poller:
         # A deferred ending is found again only if the window does not move past it.
         whole = not unrecorded
         high_water = recorder.high_water if whole else None
-        self.snapshot.leases.finish(claim, high_water=high_water, full=report.full and whole)
+        calls = None if report.full else report.calls
+        full = report.full and whole
+        self.snapshot.leases.finish(claim, high_water=high_water, full=full, calls=calls)
 
     def progressed(self, target: Target) -> None:
         """Take note that the poll of a target has got further."""

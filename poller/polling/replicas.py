@@ -1,8 +1,8 @@
 """Follows in the store what other replicas poll, so that no target is polled twice in an interval.
 
 Every replica plans every target, and the first one polls it. The others learn of it here and plan the
-target from then on; they also learn where open jobs are, because busy targets share a budget of calls. What a
-replica left lying when it was killed is polled as soon as its lease is over.
+target from then on; they also learn where open jobs are and what polls cost, because busy targets share a
+budget of calls. What a replica left lying when it was killed is polled as soon as its lease is over.
 """
 
 from __future__ import annotations
@@ -77,4 +77,4 @@ class ReplicaWatcher:
         if sighting.cut_off:
             self._scheduler.poll_soon(sighting.target_id)
         elif self._shared:
-            self._scheduler.seen(sighting.target_id, sighting.age)
+            self._scheduler.seen(sighting.target_id, sighting.age, sighting.calls)

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from functools import partial
@@ -21,10 +20,11 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from poller import logs
 from poller.errors import AwsReason, LeaseLostError, StoppedError, StoreError
+from poller.polling.cadence import JITTER
 from poller.polling.clock_jumps import watch_clock
 from poller.polling.fair_share import FairShare
 from poller.polling.lease_keeper import LONGEST_CALL_SECONDS
-from poller.polling.pace import JITTER, WAKE_SECONDS, Pace, PaceTrigger
+from poller.polling.pace import WAKE_SECONDS, Pace, PaceTrigger
 from poller.polling.woken import Woken
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class PollScheduler:
     ) -> None:
         self._poller = poller
         self._targets = targets
+        self._by_id = {target.id: target for target in targets}
         self.cadence = cadence
         self._stop = stop
         self._metrics = metrics
@@ -90,8 +91,8 @@ class PollScheduler:
         self._is_backlogged = is_backlogged
         self._optional = optional
         self._shared = shared
-        self._paces = {target.id: Pace(cadence.shortest) for target in targets}
-        self._intervals = Counter(pace.interval for pace in self._paces.values())
+        self._paces = {target.id: Pace(cadence.shortest, cadence.spread) for target in targets}
+        self._shortest_known: float | None = None
         self._unavailable: set[Target] = set()
         self._answered: set[str] = set()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="poll")
@@ -109,7 +110,7 @@ class PollScheduler:
         for target in random.sample(self._targets, len(self._targets)) if self._shared else self._targets:
             pace = self._paces[target.id]
             pace.last_change = time.monotonic()
-            self._show_interval(target, pace)
+            self._show_interval(target)
             self._scheduler.add_job(
                 self._run,
                 PaceTrigger(pace),
@@ -122,10 +123,23 @@ class PollScheduler:
         self._scheduler.start()
         self._moved()
 
-    def seen(self, target_id: str, age: float) -> None:
-        """Learn that a replica has begun to poll a target so many seconds ago; it may be known already."""
-        if target_id in self._paces:
-            self._paces[target_id].saw(time.monotonic() - age, self.cadence.shortest)
+    def seen(self, target_id: str, age: float, calls: int | None = None) -> None:
+        """Learn that a replica has begun to poll a target so many seconds ago; it may be known already.
+
+        Args:
+            target_id: The target; may be one that is not polled here.
+            age: Seconds.
+            calls: What a poll of it has cost lately, if that is known.
+        """
+        pace = self._paces.get(target_id)
+        if pace is None:
+            return
+        before = pace.interval
+        pace.saw(time.monotonic() - age, target_id, calls, self.cadence)
+        self._note_interval(target_id, before)
+        if pace.interval < before:
+            # APScheduler would look only when the longer one is over.
+            self._plan(target_id)
 
     def poll_soon(self, target_id: str) -> None:
         """Make a target due, because its last poll was cut off."""
@@ -166,7 +180,10 @@ class PollScheduler:
 
     def _shortest(self) -> float:
         """The shortest interval of any target, in seconds."""
-        return min(+self._intervals, default=self.cadence.shortest)
+        if self._shortest_known is None:
+            intervals = (pace.interval for pace in self._paces.values())
+            self._shortest_known = min(intervals, default=self.cadence.shortest)
+        return self._shortest_known
 
     async def stop(self, grace: float) -> bool:
         """Begin no more polls, make the running ones give up, and wait for them up to `grace` seconds.
@@ -298,6 +315,8 @@ class PollScheduler:
             return False
         pace.count_from(pace.begun)
         self._plan(target.id)
+        # A replica that is never the first to be due polls nothing, and is well.
+        self._moved()
         return True
 
     async def _run_once(self, target: Target, after: float) -> bool:
@@ -344,15 +363,23 @@ class PollScheduler:
         if pace.adapt(report, self.cadence, seconds=seconds, backlogged=backlogged):
             why = "throttled" if report.throttled else "backlog" if backlogged else "calm"
             _log.warning("poll.strain_changed", target=target.id, times_slower=pace.backoff_factor, why=why)
-        if pace.interval != before:
-            self._intervals[before] -= 1
-            self._intervals[pace.interval] += 1
-            self._show_interval(target, pace)
-            _log.debug("poll.paced", target=target.id, seconds=pace.interval)
+        self._note_interval(target.id, before)
 
-    def _show_interval(self, target: Target, pace: Pace) -> None:
+    def _note_interval(self, target_id: str, before: float) -> None:
+        """Take note of a target's interval, if it is another one than before."""
+        interval = self._paces[target_id].interval
+        if interval == before:
+            return
+        if self._shortest_known is not None and interval < self._shortest_known:
+            self._shortest_known = interval
+        elif before == self._shortest_known:
+            self._shortest_known = None
+        self._show_interval(self._by_id[target_id])
+        _log.debug("poll.paced", target=target_id, seconds=interval)
+
+    def _show_interval(self, target: Target) -> None:
         labels = (target.name, target.region, target.kind)
-        self._metrics.poll_interval.labels(*labels).set(pace.interval)
+        self._metrics.poll_interval.labels(*labels).set(self._paces[target.id].interval)
 
     def expect(self, target: Target) -> None:
         """Take note that a target's poll has got further; also called from the poll's thread."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The Alembic revision that this program works with."""
 
 _ATTEMPTS = 4

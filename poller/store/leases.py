@@ -49,11 +49,19 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class TargetActivity:
-    """What is seen of a target: the seconds since its last claim, and whether that poll was cut off."""
+    """What is seen of a target.
+
+    Args:
+        target_id: The target.
+        age: Seconds since its last claim.
+        cut_off: Whether that poll was cut off.
+        calls: What the last complete poll with a window cost; `None` if there was none.
+    """
 
     target_id: str
     age: float
     cut_off: bool
+    calls: int | None = None
 
 
 class Leases:
@@ -78,7 +86,9 @@ class Leases:
         # A renewal that comes after the end of a poll must not take the target again.
         not_given_back = targets.c.lease_until.is_not(None)
         given_back = {"lease_owner": None, "lease_until": None}
-        seen = {**given_back, "polled_at": now, "high_water": sa.bindparam("mark", type_=sa.BigInteger())}
+        cost = sa.func.coalesce(sa.bindparam("calls", type_=sa.Integer()), targets.c.poll_calls)
+        mark = sa.bindparam("mark", type_=sa.BigInteger())
+        seen = {**given_back, "polled_at": now, "high_water": mark, "poll_calls": cost}
         seen_whole = {**seen, "full_scan_at": now, "baselined": True}
         self._renewing, self._releasing, self._finishing, self._finishing_full = (
             Prepared(
@@ -125,17 +135,21 @@ class Leases:
         """Give the lease back; nothing happens if it was lost."""
         self._database.write_row(self._releasing, _key(claim))
 
-    def finish(self, claim: Claim, *, high_water: datetime | None, full: bool) -> None:
+    def finish(
+        self, claim: Claim, *, high_water: datetime | None, full: bool, calls: int | None = None
+    ) -> None:
         """Record that a scan was complete, and give the lease back.
 
         Args:
             claim: The poll's claim.
             high_water: The newest submission seen; never moves the mark back.
             full: The scan listed everything: a first one is the baseline from now on.
+            calls: What other replicas are to know of its cost, if anything.
         """
         mark = max((time for time in (high_water, claim.high_water) if time is not None), default=None)
         finishing = self._finishing_full if full else self._finishing
-        self._hold(claim, self._database.write_row(finishing, {**_key(claim), "mark": to_micros(mark)}))
+        values = {**_key(claim), "mark": to_micros(mark), "calls": calls}
+        self._hold(claim, self._database.write_row(finishing, values))
 
     def fence(self, connection: sa.Connection, claim: Claim) -> None:
         """Extend the lease, in a transaction that writes nothing without it."""
@@ -155,7 +169,8 @@ class Leases:
         """
         now = self._database.now()
         left = sa.and_(targets.c.lease_until.is_not(None), targets.c.lease_until <= now)
-        statement = sa.select(targets.c.id, now - targets.c.claimed_at, sa.func.coalesce(left, sa.false()))
+        age, cut_off = now - targets.c.claimed_at, sa.func.coalesce(left, sa.false())
+        statement = sa.select(targets.c.id, age, cut_off, targets.c.poll_calls)
         if within is None:
             statement = statement.where(targets.c.claimed_at.is_not(None))
         else:
@@ -164,9 +179,13 @@ class Leases:
             )
             statement = statement.where(sa.or_(left, others))
         with self._database.read() as connection:
-            found = [(self.rows.id_of(key), age, left) for key, age, left in connection.execute(statement)]
+            found = [(self.rows.id_of(key), *row) for key, *row in connection.execute(statement)]
         # Rows of targets that are not configured here are of no interest.
-        return [TargetActivity(one, age or 0.0, bool(left)) for one, age, left in found if one is not None]
+        return [
+            TargetActivity(one, age or 0.0, bool(left), calls)
+            for one, age, left, calls in found
+            if one is not None
+        ]
 
     def peek(self, target: Target) -> Claim:
         """What a claim would remember, without taking the lease; nothing may be written with it."""

@@ -59,6 +59,7 @@ targets = Table(
     Column("lease_until", Double),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("claimed_at", Double),
+    Column("poll_calls", Integer),
     Column("account_id", String(12)),
     Index("targets_claimed", "claimed_at"),
     # Rows of accounts that are not known yet do not collide: a unique index takes any number of NULLs.

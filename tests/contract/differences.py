@@ -27,7 +27,7 @@ SETTINGS: dict[str, str] = {
 """Settings with another value than 0.1.0 read from the same configuration."""
 
 STORE: dict[str, str] = {
-    "alembic_version[].version_num": "the migration itself: 0004 and 0005 add columns and tables",
+    "alembic_version[].version_num": "the migration itself: 0004 to 0006 add columns and tables",
 }
 """Columns of the store that the migration changes."""
 

@@ -22,6 +22,7 @@ def fixed_cadence(
         targets,
         interval=timedelta(seconds=interval),
         idle_interval=timedelta(seconds=interval if idle is None else idle),
+        full_scan_interval=timedelta(hours=24),
         calls_per_second=1,
         threads=1,
         metrics=metrics,

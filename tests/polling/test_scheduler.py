@@ -417,6 +417,19 @@ def test_progress_is_promised_for_the_polls_and_for_each_while_it_runs() -> None
     assert rig.heartbeats.overdue() == {}
 
 
+def test_the_shortest_interval_is_known_without_a_record_of_all_that_were() -> None:
+    """Progress is expected by it, and budgets make intervals change with nearly every poll."""
+    rig = Rig(Script(), interval=60, idle=60)
+    scheduler = rig.scheduler
+    assert scheduler._shortest() == 60
+    for interval, shortest in ((50.0, 50.0), (70.0, 60.0), (30.0, 30.0), (40.0, 40.0)):
+        pace = scheduler._paces[A.id]
+        before, pace.interval = pace.interval, interval
+        scheduler._note_interval(A.id, before)
+        assert scheduler._shortest() == shortest
+        assert rig.count("poll_interval_seconds") == interval
+
+
 def test_a_poll_that_hangs_is_overdue_and_so_are_polls_that_do_not_begin() -> None:
     """Health hears of a poll that has not got further for too long, and of polls that have ceased."""
     free = threading.Event()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from poller.heartbeats import Heartbeats
 from poller.metrics import Metrics
 from poller.model import Target
-from poller.polling import PollReport, PollScheduler
+from poller.polling import Cadence, PollReport, PollScheduler
 from tests.harness.cadence import fixed_cadence
+from tests.harness.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,18 +29,37 @@ INTERVAL = 60.0
 class Replica:
     """A scheduler that knows of others, and whose polls do what the test says."""
 
-    def __init__(self, does: Callable[[Target], PollReport] = PollReport, *, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        does: Callable[[Target], PollReport] = PollReport,
+        *,
+        concurrency: int = 1,
+        follows_budget: bool = False,
+    ) -> None:
         self._does = does
         self.polled: list[str] = []
+        self.clock = Clock()
+        self.heartbeats = Heartbeats(self.clock.monotonic)
         metrics = Metrics()
+        cadence = fixed_cadence([A, B], metrics, interval=INTERVAL)
+        if follows_budget:
+            cadence = Cadence(
+                [A, B],
+                interval=None,
+                idle_interval=timedelta(seconds=INTERVAL),
+                full_scan_interval=timedelta(hours=24),
+                calls_per_second=0.5,
+                threads=8,
+                metrics=metrics,
+            )
         self.scheduler = PollScheduler(
             poller=self,  # type: ignore[arg-type]  # all it is asked for is poll()
             targets=[A, B],
-            cadence=fixed_cadence([A, B], metrics, interval=INTERVAL),
+            cadence=cadence,
             concurrency=concurrency,
             stop=threading.Event(),
             metrics=metrics,
-            heartbeats=Heartbeats(),
+            heartbeats=self.heartbeats,
             shared=True,
         )
 
@@ -168,3 +189,60 @@ def test_polls_of_other_replicas_cost_no_look_at_what_is_due() -> None:
             assert replica.due_in(A) != pytest.approx(before, abs=0.001)
 
     asyncio.run(main())
+
+
+def test_a_replica_that_is_never_the_first_is_well() -> None:
+    """It polls nothing as long as others are faster, and health hears that its polls go on."""
+    replica = Replica()
+
+    async def main() -> None:
+        replica.scheduler.seen(A.id, 0)
+        replica.scheduler.seen(B.id, 0)
+        async with replica.at_work() as scheduler:
+            replica.clock.tick(1000)
+            assert replica.heartbeats.overdue()
+            # The job fires when it was planned, and finds that another replica has polled meanwhile.
+            scheduler.seen(A.id, -1)
+            await scheduler._run(A)
+            assert not replica.heartbeats.overdue()
+
+    asyncio.run(main())
+    assert replica.polled == []
+
+
+def test_a_target_that_another_replica_finds_busy_is_planned_sooner() -> None:
+    """Within seconds, not when the interval of an idle target is over: the other replica may be gone."""
+    replica = Replica(follows_budget=True)
+
+    async def main() -> None:
+        scheduler = replica.scheduler
+        scheduler.seen(A.id, 0)
+        scheduler.seen(B.id, 0)
+        async with replica.at_work():
+            assert replica.due_in(A) > INTERVAL * 0.9
+            scheduler.cadence.note_open_jobs({(A.account_id or "", A.region, A.kind)})
+            scheduler._paces[A.id].begun = time.monotonic() - 50
+            scheduler.seen(A.id, 0, 3)
+            # Three calls at half a call a second.
+            assert 5 < replica.due_in(A) < 7
+            job = scheduler._scheduler.get_job(A.id)
+            assert (job.next_run_time - datetime.now(UTC)).total_seconds() < 7
+            scheduler.seen(A.id, 0, 9)
+            assert 17 < replica.due_in(A) < 20
+            assert replica.due_in(B) > INTERVAL * 0.9
+
+    asyncio.run(main())
+    assert replica.polled == []
+
+
+def test_what_keeps_a_budget_is_never_early() -> None:
+    """The first of many replicas to be due polls: if some were early, all would be."""
+    replica = Replica(follows_budget=True)
+    due = []
+    for begun in range(100):
+        replica.scheduler._paces[A.id].begun = None
+        replica.scheduler.seen(A.id, begun)
+        due.append(replica.scheduler._paces[A.id].due_at + begun - time.monotonic())
+    assert min(due) >= INTERVAL - 0.1
+    assert max(due) <= INTERVAL * 1.1
+    assert max(due) > INTERVAL * 1.05

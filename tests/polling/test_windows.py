@@ -137,6 +137,21 @@ def test_full_scans_come_when_they_are_due(baselined: Bench) -> None:
     assert full == [False, False, True, False, False]
 
 
+def test_what_a_poll_costs_is_told_to_other_replicas(baselined: Bench) -> None:
+    """Pages and Gets of one with a window; a full listing is rare, and says nothing of the next poll."""
+    other = Snapshot(baselined.database, owner="other", lease=60)
+    other.rows.register([BATCH])
+
+    def told() -> list[int | None]:
+        return [seen.calls for seen in other.leases.sightings(None)]
+
+    assert told() == [None]
+    baselined.polls(1)
+    assert told() == [1]
+    baselined.poll(full_scan_interval=timedelta(0))
+    assert told() == [1]
+
+
 def test_an_empty_account_is_listed_whole(bench: Bench) -> None:
     """As long as no job was ever seen there is no edge for a window; the first job is announced."""
     assert bench.poll().calls == [LIST, LIST]

@@ -85,6 +85,17 @@ def test_replicas_see_what_others_have_claimed(database: Database, store: Store,
     assert store.snapshot.leases.sightings(0) == []
 
 
+def test_replicas_see_what_polls_cost(database: Database, store: Store) -> None:
+    """What the last poll has told; one that tells nothing, such as a full listing, leaves it."""
+    other = Store(database, "other")
+    other.snapshot.rows.register([TARGET])
+    costs = []
+    for calls, full in ((None, True), (3, False), (None, True), (None, False), (1, False)):
+        store.snapshot.leases.finish(store.claim(), high_water=START, full=full, calls=calls)
+        costs += [seen.calls for seen in other.snapshot.leases.sightings(5)]
+    assert costs == [None, 3, 3, 3, 1]
+
+
 def test_a_target_that_is_not_registered_cannot_be_claimed(store: Store) -> None:
     """And registering again changes nothing about those that are."""
     assert store.snapshot.leases.claim(Target("new", "us-east-1", "async_invoke")) is None
