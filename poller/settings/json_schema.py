@@ -30,6 +30,11 @@ class _Generator(GenerateJsonSchema):
         """A title made of the key's own words adds nothing."""
         return False
 
+    def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
+        """`oneOf` is for sinks, whose `type` tells them apart; other alternatives look different anyway."""
+        made = super().tagged_union_schema(schema)
+        return made if "discriminator" in made or "oneOf" not in made else {"anyOf": made["oneOf"]}
+
     def handle_invalid_for_json_schema(self, _schema: Any, _error_info: str) -> JsonSchemaValue:
         """A third party's sink may have settings that JSON Schema cannot describe; they may be anything."""
         return {}
@@ -104,8 +109,9 @@ class Reference:
                 yield str(data)
 
     def _only(self, node: Mapping[str, Any], data: Any) -> Mapping[str, Any]:
-        options = self._options(node, data)
-        return next((option for option in options if option.get("type") != "null"), {})
+        options = [each for each in self._options(node, data) if each.get("type") != "null"]
+        mappings = [each for each in options if isinstance(data, dict) and "properties" in each]
+        return next(iter(mappings or options), {})
 
     def _options(self, node: Mapping[str, Any], data: Any) -> list[Mapping[str, Any]]:
         """What `node` stands for once references and alternatives are followed."""

@@ -14,9 +14,18 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationInfo, create_model, field_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 
 from poller.kinds import DEFAULT_KINDS
+from poller.pacing import SHORTEST_SECONDS
 from poller.rules import FIELDS, Threshold
 from poller.settings.secrets import SecretFile, read_secret_file
 from poller.settings.sinks import SinkSettings
@@ -51,6 +60,7 @@ if TYPE_CHECKING:
 
 _IDLE = timedelta(minutes=2)
 _FULL = timedelta(hours=24)
+_SHORTEST_AUTO = timedelta(seconds=SHORTEST_SECONDS)
 _LONGEST_ORGANIZATION = 50
 """Leaves room for a hyphen and an account's number in a name of 63 characters."""
 
@@ -58,8 +68,24 @@ _LONGEST_ORGANIZATION = 50
 class FirstScanSettings(Section):
     """Which jobs of a target's first listing are announced."""
 
-    since: Duration
+    since: Duration = Field(gt=timedelta(0))
     """Those that ended within this time."""
+
+
+_WORDS = ("baseline", "emit")
+
+
+def _check_first_scan(value: Any) -> Any:
+    if value in _WORDS or isinstance(value, dict | FirstScanSettings):
+        return value
+    raise ValueError(f"must be {' or '.join(_WORDS)}, or a mapping such as {{since: 24h}}")
+
+
+FirstScan = Annotated[
+    Annotated[Literal["baseline", "emit"], Tag("word")] | Annotated[FirstScanSettings, Tag("mapping")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),
+    BeforeValidator(_check_first_scan),
+]
 
 
 class PollSettings(Section):
@@ -82,7 +108,7 @@ class PollSettings(Section):
     overlap: Duration = Field(default=timedelta(minutes=10), le=timedelta(days=7))
     """How far a listing reaches back before the newest known submission, for jobs that appear late. At
     most 7 days."""
-    first_scan: Literal["baseline", "emit"] | FirstScanSettings = "baseline"
+    first_scan: FirstScan = "baseline"
     """`baseline` records the jobs of a target's first listing without events; `emit` sends an event for
     each; `{since: 24h}` sends one for each that ended since then, for a store that was lost."""
     concurrency: int = Field(default=8, ge=1, le=256)
@@ -108,10 +134,14 @@ class PollSettings(Section):
     @field_validator("idle_interval", "full_scan_interval")
     @classmethod
     def _not_below_interval(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        interval = info.data.get("interval") or value
-        if value < interval:
+        if "interval" not in info.data:
+            return value
+        interval = info.data["interval"]
+        least = _SHORTEST_AUTO if interval is None else interval
+        if value < least:
+            what = f"{AUTO}, at least " if interval is None else ""
             raise ValueError(
-                f"is shorter than poll.interval ({format_duration(interval)}); make it as long or longer"
+                f"is shorter than poll.interval ({what}{format_duration(least)}); make it as long or longer"
             )
         return value
 

@@ -9,13 +9,14 @@ import pytest
 
 from poller.model import EventType
 from poller.simulator import faults
-from tests.polling.conftest import ASYNC, BATCH, OPEN
+from tests.polling.conftest import ASYNC, BATCH, OPEN, Bench
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from structlog.typing import EventDict
 
     from poller.model import Target
-    from tests.polling.conftest import Bench
 
 LIFE = [
     ("Submitted", 0.0),
@@ -50,6 +51,23 @@ def test_a_first_scan_announces_if_it_was_asked_to(bench: Bench) -> None:
     assert sorted(bench.poll(emit=True).told) == [(None, "Failed"), (None, "InProgress")]
     bench.clock.tick(60)
     assert bench.poll(emit=True).told == []
+
+
+def test_an_ending_that_is_announced_again_has_its_id(bench: Bench, tmp_path: Path) -> None:
+    """A receiver that got it before the store was lost can drop the copy."""
+    bench.poll()
+    job = bench.simulator.submit_batch(script=OPEN)
+    bench.clock.tick(60)
+    bench.poll()
+    bench.simulator.force(job, "Completed")
+    bench.clock.tick(60)
+    (before,) = bench.poll().events
+    bench.clock.tick(3600)
+    restored = Bench(bench.calls, bench.simulator, bench.clock, f"sqlite:///{tmp_path}/restored.db")
+    (after,) = restored.poll(first_scan={"since": timedelta(hours=24)}).events
+    restored.database.close()
+    assert (after["id"], after["type"]) == (before["id"], before["type"])
+    assert (before["data"]["previous_status"], after["data"]["previous_status"]) == ("InProgress", None)
 
 
 def test_a_first_scan_announces_what_ended_lately(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from poller.rules import FIELDS
-from poller.settings.schema import MatchSettings, Settings, TargetSettings, configuration
+from poller.settings.schema import FirstScanSettings, MatchSettings, Settings, TargetSettings, configuration
 from poller.settings.sinks import RetrySettings, SinkSettings
 from tests.settings.samples import SINKS, Log, load_file, load_text
 
@@ -37,6 +37,41 @@ def test_settings_do_not_change_once_read() -> None:
     """Sections are frozen."""
     with pytest.raises(ValidationError):
         load_file(None).poll.concurrency = 1  # type: ignore[misc]
+
+
+def test_intervals_follow_a_budget_unless_one_is_set(tmp_path: Path) -> None:
+    """By default, by name, or by an environment variable that goes before the file."""
+    assert load_file(None).poll.interval is None
+    assert load_text(tmp_path, "poll: {interval: auto}").poll.interval is None
+    assert load_text(tmp_path, "poll: {interval: 30s}").poll.interval == timedelta(seconds=30)
+    fixed = load_text(tmp_path, "poll: {interval: auto}", BEDROCK_POLLER_POLL__INTERVAL="30s").poll
+    assert (fixed.interval, fixed.idle_interval) == (timedelta(seconds=30), timedelta(minutes=2))
+    free = load_text(tmp_path, "poll: {interval: 30s}", BEDROCK_POLLER_POLL__INTERVAL="auto").poll
+    assert free.interval is None
+
+
+@pytest.mark.parametrize(
+    ("written", "share"), [("10%", 0.1), ("2.5%", 0.025), ("100%", 1), ("0.1", 0.1), ("1", 1)]
+)
+def test_a_share_is_a_percentage_or_a_fraction(tmp_path: Path, written: str, share: float) -> None:
+    """In a file and in an environment variable; 10% by default."""
+    assert load_text(tmp_path, f"aws: {{poll_share: {written}}}").aws.poll_share == pytest.approx(share)
+    given = load_file(None, BEDROCK_POLLER_AWS__POLL_SHARE=written).aws
+    assert given.poll_share == pytest.approx(share)
+    assert load_file(None).aws.poll_share == pytest.approx(0.1)
+
+
+def test_a_first_scan_can_look_back(tmp_path: Path) -> None:
+    """A mapping with a duration, also from the environment."""
+    day = timedelta(hours=24)
+    polls = (
+        load_text(tmp_path, "poll: {first_scan: {since: 24h}}").poll,
+        load_file(None, BEDROCK_POLLER_POLL__FIRST_SCAN__SINCE="24h").poll,
+        load_file(None, BEDROCK_POLLER_POLL__FIRST_SCAN='{"since": "24h"}').poll,
+    )
+    for poll in polls:
+        assert isinstance(poll.first_scan, FirstScanSettings)
+        assert poll.first_scan.since == day
 
 
 def test_slow_polling_slows_down_the_rest(tmp_path: Path) -> None:
