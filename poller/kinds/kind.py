@@ -115,7 +115,7 @@ class Kind:
     expires_at: Path | None = None
     records: tuple[Path, Path, Path, Path] | None = None
     longest_run: timedelta = timedelta(hours=168)
-    end_members: Mapping[Outcome | None, frozenset[str]] = MappingProxyType({})
+    end_members: Mapping[Outcome | None, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     polled_by_default: bool = False
     native_events: bool = False
     outcome_by_records: bool = False
