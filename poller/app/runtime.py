@@ -199,9 +199,11 @@ class Components:
                 self.accounts = load_accounts(self.settings, self.sessions, rows.names(), rows.organization)
             self.accounts = self.discover_accounts()
             self._watch()
+        before = _places(self)
         self.find_accounts()
         self.snapshot.rows.register(self.targets)
         if self._first:
+            self.metrics.forget((), (), places=before - _places(self))
             self._prepare_metrics()
         self._warn_of_shared()
         self._warn_of_orphans()

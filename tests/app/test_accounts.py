@@ -163,6 +163,16 @@ def test_the_account_is_learned_from_the_jobs_where_sts_does_not_answer(
     assert line["credentials"] == "default"
 
 
+def test_the_budget_of_an_account_is_shown_under_its_number_alone(
+    components: Callable[..., Components],
+) -> None:
+    """Not also under the target's name, which stood for the account until it was known."""
+    built = components()
+    built.open_store()
+    (family,) = (each for each in built.metrics.registry.collect() if each.name.endswith("budget_used_ratio"))
+    assert {sample.labels["account_id"] for sample in family.samples} == {"123456789012"}
+
+
 def test_a_target_of_an_unknown_account_records_nothing_before_it_is_known(
     components: Callable[..., Components], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,23 @@ def test_what_was_cut_off_is_polled_when_its_lease_is_over(
     assert begun - dead.begun[lost.id][0] > LEASE * 0.9
 
 
+def test_what_a_poll_cost_reaches_the_other_replicas(replicas: Callable[..., list[Replica]]) -> None:
+    """With the sighting of the poll: they share a budget of calls."""
+    first, second = replicas(2)
+    claim = first.snapshot.leases.claim(TARGETS[0])
+    assert claim is not None
+    first.snapshot.leases.finish(claim, high_water=None, full=False, calls=30)
+    seen: dict[str, int | None] = {}
+
+    def note(target_id: str, age: float, calls: int | None = None) -> None:
+        assert age < 60
+        seen[target_id] = calls
+
+    second.scheduler.seen = note  # type: ignore[method-assign]
+    asyncio.run(second.follower._look())
+    assert seen == {TARGETS[0].id: 30}
+
+
 def test_a_store_that_fails_is_followed_again_later(
     replicas: Callable[..., list[Replica]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
