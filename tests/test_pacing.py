@@ -116,7 +116,8 @@ def test_the_expected_cost_rises_at_once_and_falls_slowly() -> None:
 
 def test_intervals_stretch_where_threads_are_short() -> None:
     """By how much more polls would run at once than four fifths of the threads."""
-    assert [stretch_factor([each] * 100, 10) for each in (0, 0.08, 0.16, 0.8)] == [1, 1, 2, 10]
+    found = [stretch_factor([each] * 100, 10) for each in (0, 0.08, 0.16, 0.8)]
+    assert found == pytest.approx([1, 1, 2, 10])
     # As many threads as targets are enough, however long polls take; so are four fifths, with less to do.
     assert stretch_factor([50] * 8, 8) == 1
     assert stretch_factor([50, 50, *[0.1] * 20], 8) == 1

@@ -31,7 +31,9 @@ def target(name: str, account: str | None = MINE, *aliases: str) -> Target:
 def rows(database: Database) -> list[tuple[str, str | None, bool]]:
     """Name, account and whether it has a baseline, of every row."""
     with database.read() as connection:
-        found = connection.exec_driver_sql("SELECT name, account_id, baselined FROM targets ORDER BY name")
+        found = connection.exec_driver_sql(
+            "SELECT name, account_id, baselined FROM targets ORDER BY name, coalesce(account_id, '')"
+        )
         return [(name, account, bool(baselined)) for name, account, baselined in found]
 
 
