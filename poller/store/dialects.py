@@ -40,9 +40,6 @@ REMEDY = "restore it from a backup, or move it away to start with an empty one"
 _BUSY_SECONDS = 10.0
 _STEPS = 10_000
 """Steps of SQLite between two looks at the clock."""
-_CACHE_KILOBYTES = 8000
-"""Of the file's pages, for each connection. With SQLite's own 2000, the index of a hundred thousand jobs is
-read from the file again and again."""
 _HEADER_SIZE = 100
 _RESTED_SECONDS = 2.0
 """A connection that has not been used for so long is asked whether it still works."""
@@ -414,7 +411,6 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
         _enter_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(f"PRAGMA cache_size={-_CACHE_KILOBYTES}")
     except sqlite3.Error:
         connection.close()  # the pool forgets it unclosed
         raise
