@@ -74,7 +74,6 @@ def _probe(bench: Bench, receiver: str) -> list[float]:
         serving(PageServer(Account(OPEN_JOBS, OPEN_JOBS))) as url,
         _daemon(bench, url, {"SINKS": json.dumps(sinks), "POLL__FIRST_SCAN": "emit"}) as port,
     ):
-        _await_listening(port)
         time.sleep(_SETTLE_SECONDS)
         return [_ask(port) for _ in range(_PROBES)]
 
@@ -89,7 +88,8 @@ def _daemon(bench: Bench, url: str, settings: dict[str, str]) -> Iterator[int]:
         "WEB__LISTEN": f"127.0.0.1:{port}",
     }
     prefixed = {f"BEDROCK_POLLER_{name}": value for name, value in settings.items()}
-    with running((PROGRAM, "run"), environment(url, **prefixed), bench.folder):
+    with running((PROGRAM, "run"), environment(url, **prefixed), bench.folder) as daemon:
+        daemon.wait_until("the web server", lambda: _listens(port), _START_SECONDS)
         yield port
 
 
@@ -99,15 +99,9 @@ def _free_socket() -> socket.socket:
     return found
 
 
-def _await_listening(port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        with closing(socket.socket()) as connection:
-            if connection.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nothing listens on port {port} after {_START_SECONDS} s")
-        time.sleep(_PAUSE_SECONDS)
+def _listens(port: int) -> bool:
+    with closing(socket.socket()) as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _ask(port: int) -> float:

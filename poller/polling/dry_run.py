@@ -41,9 +41,10 @@ class DryRun(Snapshot):
         show: Called with every observation that would be recorded.
     """
 
+    leases_type = NoLeases
+
     def __init__(self, database: Database, show: Callable[[Observation], None]) -> None:
         super().__init__(database, owner="dry run", lease=60.0)
-        self.leases = NoLeases(database, self.rows, owner="dry run", lease=60.0)
         self._show = show
 
     def record(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -78,9 +78,11 @@ class Snapshot:
         lease: Seconds that a claim lasts unless renewed.
     """
 
+    leases_type: ClassVar[type[Leases]] = Leases
+
     def __init__(self, database: Database, *, owner: str, lease: float) -> None:
         self.rows = TargetRows(database)
-        self.leases = Leases(database, self.rows, owner=owner, lease=lease)
+        self.leases = self.leases_type(database, self.rows, owner=owner, lease=lease)
         self.counts = JobCounts(database)
         self.native_events = NativeEvents(database)
         self._database = database
